@@ -1,0 +1,53 @@
+"""The seam to an environment: a world with goals, a guest who speaks, tools that act on it, and a judge of the end state."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from noria.schema.messages import Message, Record
+
+
+class Goal(Record):
+    """What one simulated guest wants. The same goal always meets the same world."""
+
+    id: str
+    kind: str
+    language: Literal["en", "zh"] = "en"
+    spec: dict[str, Any]
+
+
+class Outcome(Record):
+    """How an episode ended, judged from the world's end state, never from what was said."""
+
+    success: bool
+    reason: str
+
+
+class Episode(Protocol):
+    """One guest with one goal in a world of its own."""
+
+    goal: Goal
+    state_dir: Path
+    """The folder of this episode's world, given to tools as `ToolContext.state_dir`."""
+
+    def guest_says(self, transcript: Sequence[Message]) -> str | None:
+        """The guest's next message, or None when the guest leaves (satisfied or out of patience)."""
+        ...
+
+    def demonstrate(self, transcript: Sequence[Message]) -> Message:
+        """What a skilled colleague would have done next at this point: an assistant message (a reply or tool calls)."""
+        ...
+
+    def outcome(self) -> Outcome: ...
+
+    def close(self) -> None: ...
+
+
+class Environment(Protocol):
+    name: str
+
+    def goals(self, split: Literal["train", "evaluation"], num_goals: int, seed: int) -> list[Goal]:
+        """Goals of a split; the phrasings and entities of the two splits do not overlap where the environment says so."""
+        ...
+
+    def start(self, goal: Goal) -> Episode: ...
