@@ -1,6 +1,7 @@
 """The seam to an environment: a world with goals, a guest who speaks, tools that act on it, and a judge of the end state."""
 
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -29,6 +30,10 @@ class Episode(Protocol):
     goal: Goal
     state_dir: Path
     """The folder of this episode's world, given to tools as `ToolContext.state_dir`."""
+    today: date
+    """The day of this world: the conversation begins on it, and tools get it as `ToolContext.today`."""
+    user_id: str
+    """Who the guest is: the conversation and `ToolContext.user_id` carry it, and tools may check that a record is the guest's own."""
 
     def guest_says(self, transcript: Sequence[Message]) -> str | None:
         """The guest's next message, or None when the guest leaves (satisfied or out of patience)."""
