@@ -54,7 +54,9 @@ class Project:
         for folder in (here, *here.parents):
             if (folder / FILE_NAME).is_file():
                 return cls.load(folder)
-        raise ConfigError(f"No `{FILE_NAME}` in '{here}' or above. Run `noria new DIR --template front-desk`, or name a project with `--project DIR`.")
+        raise ConfigError(
+            f"No `{FILE_NAME}` in '{here}' or above. Run `noria new DIR --template front-desk`, or name a project with `--project DIR`."
+        )
 
     @classmethod
     def load(cls, root: Path) -> Self:

@@ -49,6 +49,8 @@ class Episode(Protocol):
 
 
 class Environment(Protocol):
+    """A source of goals and of the worlds in which guests pursue them."""
+
     name: str
 
     def goals(self, split: Literal["train", "evaluation"], num_goals: int, seed: int) -> list[Goal]:

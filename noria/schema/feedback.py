@@ -33,7 +33,7 @@ class Feedback(Record):
     @classmethod
     def checked(cls, **fields: Any) -> Self:
         """Build from outside input; the value is checked against its kind. Raises DataError."""
-        kind = fields.get("kind")
+        kind: Any = fields.get("kind")
         if kind not in get_args(FeedbackKind):
             raise DataError(f"Feedback `kind` is {kind!r}; allowed: {', '.join(get_args(FeedbackKind))}.")
         fields["value"] = _checked_value(kind, fields.get("value"))

@@ -9,10 +9,14 @@ from noria.schema.messages import Record
 
 
 class Clock(Protocol):
+    """Where the time comes from."""
+
     def now(self) -> datetime: ...
 
 
 class SystemClock:
+    """The machine's clock, in UTC."""
+
     def now(self) -> datetime:
         return datetime.now(UTC)
 
@@ -33,12 +37,16 @@ class Passage(Record):
 
 
 class Retriever(Protocol):
+    """Finds passages for a query."""
+
     def search(self, query: str, num_results: int = 3) -> list[Passage]:
         """Best passages first; empty when nothing matches."""
         ...
 
 
 class Embedder(Protocol):
+    """Turns texts into vectors of one length."""
+
     @property
     def num_dimensions(self) -> int: ...
 

@@ -1,0 +1,71 @@
+"""Write the lock files from what is installed: the closure of what pyproject.toml declares, pinned; run by `make lock`.
+
+Comes in: pyproject.toml and the packages in `.venv`. Goes out: `demo.txt` (runtime and `train`: what `make demo` needs) and `dev.txt` (what
+`make test` and `make check` need besides). To move a pin, `pip install 'NAME==VERSION'` in `.venv`, run the tests, then `make lock`.
+Local versions are cut off (`2.13.0+cpu` becomes `2.13.0`), so that pip takes the build its index or find-links offers.
+
+    .venv/bin/python requirements/lock.py [--check]
+"""
+
+import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+HERE = Path(__file__).resolve().parent
+HEADER = "# Made by `make lock` from pyproject.toml and .venv; do not edit.\n"
+
+
+def main() -> int:
+    project = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = project["project"]["optional-dependencies"]
+    build = project["build-system"]["requires"] + ["editables"]
+    demo = closure(project["project"]["dependencies"] + extras["train"] + build)
+    dev = closure([r for r in extras["dev"] if not r.startswith("noria")] + extras["postgres"])
+    files = {"demo.txt": demo, "dev.txt": {name: version for name, version in dev.items() if name not in demo}}
+    stale = []
+    for name, pins in files.items():
+        text = HEADER + "".join(f"{package}=={pins[package]}\n" for package in sorted(pins))
+        path = HERE / name
+        if "--check" in sys.argv[1:]:
+            stale += [name] * (not path.exists() or set(pins) != set(pinned(path)))
+        else:
+            path.write_text(text, encoding="utf-8")
+            print(f"{path.relative_to(HERE.parent)}: {len(pins)} packages", file=sys.stderr)
+    if stale:
+        print(f"Out of date: {', '.join(stale)}. Run `make lock`.", file=sys.stderr)
+    return 1 if stale else 0
+
+
+def closure(requirements: list[str]) -> dict[str, str]:
+    """Every distribution that `requirements` need here, with its version. Raises SystemExit for one that is not installed."""
+    found: dict[str, str] = {}
+    visited: set[tuple[str, str]] = set()
+    queue = [Requirement(text) for text in requirements]
+    while queue:
+        requirement = queue.pop()
+        name = canonicalize_name(requirement.name)
+        try:
+            installed = distribution(name)
+        except PackageNotFoundError:
+            sys.exit(f"`{requirement}` is declared but not installed in .venv. Run `.venv/bin/pip install '{requirement}'` first.")
+        found[name] = installed.version.partition("+")[0]
+        for extra in ("", *sorted(requirement.extras)):
+            if (name, extra) in visited:
+                continue
+            visited.add((name, extra))
+            needs = [Requirement(text) for text in installed.requires or ()]
+            queue += [need for need in needs if need.marker is None or need.marker.evaluate({"extra": extra})]
+    return found
+
+
+def pinned(path: Path) -> dict[str, str]:
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if "==" in line and not line.startswith("#")]
+    return dict(line.split("==", 1) for line in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
