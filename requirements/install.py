@@ -55,7 +55,7 @@ def fingerprint(wanted: str) -> str:
 
 def make_venv() -> bool:
     print("Making .venv ...", file=sys.stderr)
-    done = subprocess.run([sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True, check=False)
     if done.returncode:
         refuse(f"{done.stdout}{done.stderr}\n`{sys.executable} -m venv` failed. On Debian and Ubuntu run `apt-get install python3-venv` first.")
     return done.returncode == 0
