@@ -10,6 +10,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -70,16 +71,18 @@ def install(what: str, arguments: list[str], num_packages: int) -> bool:
     command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", *arguments]
     output: list[str] = []
     num_seen = 0
+    done = threading.Event()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}) as pip:
         assert pip.stdout is not None
         for line in pip.stdout:
             output.append(line)
             if line.startswith(("Collecting ", "Requirement already satisfied: ")):
                 num_seen += 1
-                show(f"{what}: found {min(num_seen, num_packages)} of {num_packages} ({line.split()[-3] if ' from ' in line else line.split()[1]})")
+                show(f"{what}: found {min(num_seen, num_packages)} of {num_packages}")
             elif line.startswith("Installing collected packages"):
-                show(f"{what}: installing {line.count(',') + 1} packages ...")
-    print(file=sys.stderr)
+                threading.Thread(target=watch, args=(what, num_packages, done), daemon=True).start()
+    done.set()
+    print(f"\r\033[K{what}: done" if sys.stderr.isatty() else f"{what}: done", file=sys.stderr)
     if pip.returncode:
         refuse("".join(output[-40:]) + f"\npip could not install the {what} (above: its last lines). Check the package index, then run this again.")
     return pip.returncode == 0
@@ -90,12 +93,18 @@ def refuse(message: str, status: int = 1) -> int:
     return status
 
 
+def watch(what: str, num_packages: int, done: threading.Event) -> None:
+    """pip is silent while it unpacks: count what has arrived."""
+    before = sum(1 for _ in VENV.glob("lib/python*/site-packages/*.dist-info"))
+    while not done.wait(0.5):
+        arrived = sum(1 for _ in VENV.glob("lib/python*/site-packages/*.dist-info")) - before
+        show(f"{what}: installed {min(max(arrived, 0), num_packages)} of {num_packages}")
+
+
 def show(text: str) -> None:
-    """One line that renews itself on a terminal; in a log only what is not a counter."""
+    """One line that renews itself; a log file gets only the line that says a part is done."""
     if sys.stderr.isatty():
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-    elif "found" not in text:
-        print(text, end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,131 @@
+"""Renew the generated parts of the documentation; run by `make docs`, and by `make check` with `--check`.
+
+Comes in: the configuration classes (`Section`), the command line, the HTTP application, benchmarks/results/*.json. Goes out: docs/results.md,
+docs/reference/*.md, and in every other page the part between `<!-- generated: KIND ARGUMENT -->` and `<!-- end -->`. Nothing else is touched.
+
+    .venv/bin/python docs/build.py [--check]
+"""
+
+import ast
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from reference import commands_page, config_table, http_page
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+BLOCK = re.compile(r"(<!-- generated: (?P<kind>[a-z-]+)(?: (?P<argument>[^>]*?))? -->\n).*?(<!-- end -->)", re.DOTALL)
+
+HEADLINES = (
+    (
+        "sgd_loop",
+        "exact_before",
+        "exact tool calls of 60 held-out dialogues, embedded 135 M model, before",
+        "留出 60 段对话的工具调用完全正确率（内置 135M 模型），改进前",
+    ),
+    ("sgd_loop", "exact_after", "... after `noria improve`", "…… `noria improve` 之后"),
+    ("sgd_loop", "name_after", "right tool, after", "工具选对率，改进后"),
+    ("sgd_loop", "train_minutes", "minutes of training on two cores", "双核训练分钟数"),
+)
+"""What the READMEs show of the results: benchmark, figure, the words for it in English and in Chinese."""
+
+
+def results() -> dict[str, dict[str, Any]]:
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))}
+
+
+def results_page() -> str:
+    parts = [
+        "# Results",
+        "",
+        "Measured figures and the command that made each; this page is made from `benchmarks/results/*.json` by `make docs`.",
+        "A ratio compares both sides in one run on one machine. A figure that is not here has not been measured.",
+    ]
+    measured = results()
+    if not measured:
+        parts += ["", "Nothing has been measured yet."]
+    for name, result in measured.items():
+        parts += ["", f"## {name}", "", *([about] if (about := benchmark_title(name)) else []), ""]
+        parts += [f"`{result['command']}`, {result['date']}, {machine_text(result['machine'])}, commit {str(result['commit'])[:9]}", ""]
+        parts += ["| figure | value |", "|---|---|"]
+        parts += [f"| {figure} | {number(value)} |" for figure, value in result["figures"].items()]
+    return "\n".join(parts) + "\n"
+
+
+def benchmark_title(name: str) -> str:
+    path = ROOT / "benchmarks" / f"{name}.py"
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) if path.exists() else None
+    return (docstring or "").split("\n\n")[0].replace("\n", " ")
+
+
+def machine_text(machine: Any) -> str:
+    if isinstance(machine, dict):
+        return ", ".join(f"{key} {value}" for key, value in machine.items())
+    return str(machine)
+
+
+def number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def headline_table(language: str) -> str:
+    """The few figures of the READMEs; only what was measured stands there."""
+    measured = results()
+    zh = language == "zh"
+    rows = [
+        f"| {words_zh if zh else words} | {number(measured[name]['figures'][figure])} | `{measured[name]['command']}` |"
+        for name, figure, words, words_zh in HEADLINES
+        if figure in measured.get(name, {}).get("figures", {})
+    ]
+    if not rows:
+        return "尚无测量结果。\n" if zh else "Nothing has been measured yet.\n"
+    head = "| 项目 | 数值 | 命令 |" if zh else "| what | value | made by |"
+    return "\n".join([head, "|---|---|---|", *rows]) + "\n"
+
+
+GENERATORS: dict[str, Callable[[str], str]] = {"config": config_table, "results": headline_table}
+
+
+def with_blocks(text: str) -> str:
+    def renew(match: re.Match[str]) -> str:
+        body = GENERATORS[match["kind"]](match["argument"] or "")
+        return f"{match[1]}{body}{match[4]}"
+
+    return BLOCK.sub(renew, text)
+
+
+def pages() -> dict[Path, str]:
+    """Every page with a generated part, as it should be."""
+    made = {ROOT / "docs/results.md": results_page()}
+    for path, make in ((ROOT / "docs/reference/commands.md", commands_page), (ROOT / "docs/reference/http.md", http_page)):
+        if (page := make()) is not None:
+            made[path] = page
+    for path in (*ROOT.glob("README*.md"), *sorted((ROOT / "docs").rglob("*.md"))):
+        text = path.read_text(encoding="utf-8")
+        if BLOCK.search(text) and path not in made:
+            made[path] = with_blocks(text)
+    return made
+
+
+def main() -> int:
+    stale = []
+    for path, wanted in pages().items():
+        if not path.exists() or path.read_text(encoding="utf-8") != wanted:
+            stale.append(str(path.relative_to(ROOT)))
+            if "--check" not in sys.argv[1:]:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(wanted, encoding="utf-8")
+    if "--check" in sys.argv[1:]:
+        if stale:
+            print(f"Out of date: {', '.join(stale)}. Run `make docs` and commit what it changes.", file=sys.stderr)
+        return 1 if stale else 0
+    print(f"Renewed: {', '.join(stale) or 'nothing, all was current'}.", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

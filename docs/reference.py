@@ -1,0 +1,109 @@
+"""Reference texts for `build.py`, made from the code itself: configuration tables, command help, HTTP routes."""
+
+import importlib
+import inspect
+from typing import Any, Literal, Union, get_args, get_origin
+
+import click
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+
+def config_table(argument: str) -> str:
+    """A table of the fields of one configuration class, named as `noria.agent:AgentConfig`."""
+    module, _, name = argument.partition(":")
+    config = getattr(importlib.import_module(module), name)
+    rows = [
+        f"| `{field}` | {type_text(info.annotation)} | {default_text(info)} | {cell(info.description or '')} |"
+        for field, info in config.model_fields.items()
+    ]
+    return "\n".join(["| field | type | default | meaning |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def type_text(annotation: Any) -> str:
+    """`int`, `text`, `a or b`: as a person writes it in TOML."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " or ".join(f"`{value}`" for value in arguments)
+    if origin is Union or (origin is not None and origin.__name__ == "UnionType"):
+        return " or ".join(type_text(argument) for argument in arguments if argument is not type(None))
+    if origin in (list, tuple, set, frozenset):
+        return f"list of {type_text(arguments[0])}" if arguments else "list"
+    if origin is dict:
+        return "table"
+    if origin is not None:
+        return type_text(arguments[0])
+    return {str: "text", int: "int", float: "number", bool: "true or false"}.get(annotation, cell(getattr(annotation, "__name__", str(annotation))))
+
+
+def default_text(info: FieldInfo) -> str:
+    if info.is_required():
+        return "(needed)"
+    value = info.default if info.default is not PydanticUndefined else info.get_default(call_default_factory=True)  # type: ignore[call-arg]
+    if value is None:
+        return "(off or derived)"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{cell(str(list(value) if isinstance(value, tuple) else value))}`" if value != "" else '`""`'
+
+
+def cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def commands_page() -> str | None:
+    """Every command with its arguments and options, from the command line itself; None as long as there is none."""
+    try:
+        import typer
+
+        main = importlib.import_module("noria.cli.main")
+    except ModuleNotFoundError:
+        return None
+    root = typer.main.get_command(main.app)
+    parts = ["# Commands", "", "Made from the command line by `make docs`. Every command answers `--help`.", ""]
+    parts += command_parts(root, "noria")
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def command_parts(command: Any, path: str) -> list[str]:
+    parts: list[str] = []
+    subcommands = getattr(command, "commands", {})
+    if not subcommands or path.count(" "):
+        parts += [f"## {path}" if path.count(" ") < 2 else f"### {path}", "", inspect.cleandoc(command.help or ""), ""]
+    rows = [row for parameter in command.params if (row := parameter_row(parameter))]
+    if rows and not (subcommands and not path.count(" ")):
+        parts += ["| argument or option | default | meaning |", "|---|---|---|", *rows, ""]
+    for name, subcommand in subcommands.items():
+        if not subcommand.hidden:
+            parts += command_parts(subcommand, f"{path} {name}")
+    return parts
+
+
+def parameter_row(parameter: Any) -> str | None:
+    if getattr(parameter, "hidden", False) or parameter.name == "help":
+        return None
+    if isinstance(parameter, click.Argument) or parameter.param_type_name == "argument":
+        name = f"`{parameter.human_readable_name.upper()}`"
+    else:
+        name = ", ".join(f"`{option}`" for option in (*parameter.opts, *parameter.secondary_opts))
+    default = parameter.default if not callable(parameter.default) else None
+    shown = "(needed)" if parameter.required else "" if default in (None, False, (), []) or "Sentinel" in repr(default) else f"`{cell(str(default))}`"
+    return f"| {name} | {shown} | {cell(getattr(parameter, 'help', None) or '')} |"
+
+
+def http_page() -> str | None:
+    """Every route with its first sentence, from the application's OpenAPI document; None as long as there is no application."""
+    try:
+        serve = importlib.import_module("noria.serve")
+    except ModuleNotFoundError:
+        return None
+    if not hasattr(serve, "openapi"):
+        return None
+    document = serve.openapi()
+    parts = ["# HTTP", "", "Made from the application's OpenAPI document by `make docs`; the server shows it at `/openapi.json`.", ""]
+    parts += ["| method | path | what it does |", "|---|---|---|"]
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            text = operation.get("description") or operation.get("summary") or ""
+            parts.append(f"| {method.upper()} | `{path}` | {cell(text.split(chr(10) + chr(10))[0])} |")
+    return "\n".join(parts) + "\n"
