@@ -6,7 +6,6 @@ or not at all, whichever process makes it.
 """
 
 import hashlib
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -53,7 +52,7 @@ def plain_checkpoint(base: BaseModel) -> Path:
     making = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         _dequantize(base.path, making)
-        os.rename(making, target)
+        making.rename(target)
     except OSError as error:
         if not (target / "config.json").is_file():  # else another process was quicker
             raise ModelError(f"The plain copy of '{base.path}' could not be written to '{target}': {error}.") from error

@@ -106,7 +106,8 @@ def _from_hugging_face(model_id: str) -> Path:
     except ImportError as error:
         raise DependencyError("Models of Hugging Face are fetched by `huggingface_hub`: `pip install huggingface_hub`.") from error
     folder = home_dir() / "models" / "hf" / model_id.replace("/", "--")
-    return _fetched(model_id, folder, lambda: snapshot_download(model_id, local_dir=folder, ignore_patterns=["*.bin", "*.pth", "*.onnx", "original/*"]))
+    unwanted = ["*.bin", "*.pth", "*.onnx", "original/*"]
+    return _fetched(model_id, folder, lambda: snapshot_download(model_id, local_dir=folder, ignore_patterns=unwanted))
 
 
 def _from_modelscope(model_id: str) -> Path:

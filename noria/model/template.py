@@ -57,7 +57,8 @@ class ChatTemplate:
                 eos_token=self._tokenizer.eos_token,
             )
         except Exception as error:  # templates raise whatever they like
-            raise ModelError(f"The model's chat template refuses these messages: {error}. To do without it set `[model] rendering = 'chatml'`.") from error
+            message = f"The model's chat template refuses these messages: {error}. To do without it set `[model] rendering = 'chatml'`."
+            raise ModelError(message) from error
 
     def _hidden(self, value: Any) -> Any:
         """The value with the text of special tokens replaced by stand-ins, so that the template's own special tokens are the only ones."""
