@@ -1,0 +1,298 @@
+"""Suites: what an agent must be able to decide or say, as JSONL, and what came out when a generator was asked.
+
+In: `NAME.jsonl` of a project's `evals/`, or the held-out decisions of an exported dataset. Each line is one object:
+
+    {"id", "kind": "decision", "messages": [...], "tools"?: [...], "expect": {"tool_calls": [{"name", "arguments"}]}}
+    {"id", "kind": "decision", "messages": [...], "expect": {"reply": {"contains": [...], "not_contains": [...], "not_call": [...] | true}}}
+    {"id", "kind": "score", "messages": [...], "reference": "...", "metric"?: "token_f1"}
+
+Messages and tools are in the OpenAI format; without `tools` the project's own are offered. Out: a `SuiteRun`, one `ItemResult` an item, kept
+line by line in a results file so that a killed run goes on where it was. A run that lacks an item is incomplete, and the gate refuses it.
+Episodes of an environment are run by `lifecycle.episodes` and arrive here as finished results.
+"""
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+from noria.errors import DataError
+from noria.evaluate.metrics import TextMetric, exact_calls, named_calls, reply_matches, text_score
+from noria.schema import Generation, GenerationRequest, Generator, Message, ToolSpec, canonical_json
+from noria.schema.messages import Record
+
+ItemKind = Literal["decision", "score"]
+SuiteKind = Literal["pass", "score"]
+Progress = Callable[[int, int], None]
+"""Called with items done and items in all."""
+CONCURRENCY = 16
+MAX_ANSWER_TOKENS = 160
+
+
+class Item(Record):
+    """One question to the model and what a right answer is."""
+
+    id: str
+    kind: ItemKind
+    messages: tuple[Message, ...]
+    tools: tuple[ToolSpec, ...] | None = None
+    expect: dict[str, Any] = {}
+    reference: str = ""
+    metric: TextMetric = "token_f1"
+
+
+class Suite(Record):
+    """Items of one kind under one name."""
+
+    name: str
+    items: tuple[Item, ...]
+
+    @property
+    def kind(self) -> SuiteKind:
+        return "score" if self.items[0].kind == "score" else "pass"
+
+
+class ItemResult(Record):
+    """What came out for one item; `value` is what releases are compared on: 1 or 0, or a score where higher is better."""
+
+    id: str
+    value: float
+    metrics: dict[str, float] = {}
+    answer: dict[str, Any] = {}
+    seconds: float = 0.0
+    num_tokens: int = 0
+
+
+class SuiteRun(Record):
+    """The results of one release on one suite."""
+
+    suite: str
+    kind: SuiteKind
+    expected_ids: tuple[str, ...]
+    results: tuple[ItemResult, ...]
+
+    @property
+    def complete(self) -> bool:
+        return len(self.expected_ids) > 0 and sorted(r.id for r in self.results) == sorted(self.expected_ids)
+
+    @property
+    def mean(self) -> float:
+        return sum(r.value for r in self.results) / len(self.results) if self.results else float("nan")
+
+    def metric(self, name: str) -> float | None:
+        """Mean of a metric over the items that have it; None when none has."""
+        values = [r.metrics[name] for r in self.results if name in r.metrics]
+        return sum(values) / len(values) if values else None
+
+
+def load_suite(path: Path) -> Suite:
+    """Read and check a suite. Raises DataError naming file, line, field, value and what is allowed."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"Suite '{path}' cannot be read: {error}.") from error
+    items = tuple(_parse_item(line, f"'{path}' line {number}") for number, line in enumerate(lines, 1) if line.strip())
+    return checked_suite(path.stem, items, f"'{path}'")
+
+
+def checked_suite(name: str, items: Sequence[Item], where: str) -> Suite:
+    """A suite whose items have distinct ids and one kind. Raises DataError."""
+    if not items:
+        raise DataError(f"{where}: the suite has no item; write one JSON object a line, or remove the file.")
+    seen: set[str] = set()
+    for item in items:
+        if item.id in seen:
+            raise DataError(f"{where}: `id` {item.id!r} stands there twice; ids of a suite are distinct.")
+        seen.add(item.id)
+    if len({item.kind for item in items}) > 1:
+        raise DataError(f"{where}: a suite holds items of one `kind`; put 'decision' and 'score' items into files of their own.")
+    return Suite(name=name, items=tuple(items))
+
+
+def _parse_item(line: str, where: str) -> Item:
+    try:
+        data = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where} is not JSON: {error}.") from error
+    if not isinstance(data, dict):
+        raise DataError(f"{where}: an item is an object, not {data!r:.60}.")
+    kind: Any = data.get("kind")
+    if kind not in get_args(ItemKind):
+        raise DataError(f"{where}: `kind` is {kind!r:.60}; allowed: {', '.join(get_args(ItemKind))}.")
+    if not isinstance(data.get("id"), str) or not data["id"]:
+        raise DataError(f"{where}: `id` is {data.get('id')!r:.60}; it must be a text that is not empty.")
+    allowed = {"id", "kind", "messages", "tools"} | ({"expect"} if kind == "decision" else {"reference", "metric"})
+    if unknown := sorted(set(data) - allowed):
+        raise DataError(f"{where}: unknown field `{unknown[0]}`; allowed for kind {kind!r}: {', '.join(sorted(allowed))}.")
+    if not isinstance(data.get("messages"), list) or not data["messages"]:
+        raise DataError(f"{where}: `messages` must be a list of messages that is not empty.")
+    try:
+        messages = tuple(Message.from_openai(m) for m in data["messages"])
+        tools = tuple(ToolSpec.from_openai(t) for t in data["tools"]) if data.get("tools") else None
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+    if kind == "decision":
+        return Item(id=data["id"], kind=kind, messages=messages, tools=tools, expect=_checked_expect(data.get("expect"), where))
+    reference, metric = data.get("reference"), data.get("metric", "token_f1")
+    if not isinstance(reference, str) or not reference.strip():
+        raise DataError(f"{where}: `reference` is {reference!r:.60}; it must be the text a good answer resembles.")
+    if metric not in get_args(TextMetric):
+        raise DataError(f"{where}: `metric` is {metric!r:.60}; allowed: {', '.join(get_args(TextMetric))}.")
+    return Item(id=data["id"], kind=kind, messages=messages, tools=tools, reference=reference, metric=metric)
+
+
+def _checked_expect(expect: Any, where: str) -> dict[str, Any]:
+    if not isinstance(expect, dict) or set(expect) not in ({"tool_calls"}, {"reply"}):
+        raise DataError(f"{where}: `expect` must be an object with either `tool_calls` or `reply`, not {expect!r:.60}.")
+    if "reply" in expect:
+        reply = expect["reply"]
+        texts = isinstance(reply, dict) and all(_is_texts(reply.get(key, [])) for key in ("contains", "not_contains"))
+        if (
+            not texts
+            or set(reply) - {"contains", "not_contains", "not_call"}
+            or not (reply.get("not_call", True) is True or _is_texts(reply["not_call"]))
+        ):
+            raise DataError(
+                f"{where}: `expect.reply` takes `contains` and `not_contains` (lists of texts) and `not_call` (list of tools, or true), "
+                f"not {reply!r:.60}."
+            )
+        return expect
+    calls = expect["tool_calls"]
+    if not isinstance(calls, list) or not calls:
+        raise DataError(f"{where}: `expect.tool_calls` must be a list of calls that is not empty, not {calls!r:.60}.")
+    for call in calls:
+        if not isinstance(call, dict) or not isinstance(call.get("name"), str) or not isinstance(call.get("arguments", {}), dict):
+            raise DataError(f"{where}: a call in `expect.tool_calls` is {{'name': text, 'arguments': object}}, not {call!r:.60}.")
+    return expect
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+def expected_decision(message: Message) -> dict[str, Any]:
+    """`expect` of an item whose right answer is `message`: its tool calls, or any reply without a call."""
+    if message.tool_calls:
+        return {"tool_calls": [{"name": c.name, "arguments": c.arguments} for c in message.tool_calls]}
+    return {"reply": {"not_call": True}}
+
+
+def grade(item: Item, generation: Generation) -> ItemResult:
+    """What one answer is worth."""
+    answer, metrics = generation.message, {}
+    if item.kind == "score":
+        value = metrics[item.metric] = text_score(item.metric, answer.content, item.reference)
+    elif "tool_calls" in item.expect:
+        metrics["exact_calls"] = float(exact_calls(answer, item.expect["tool_calls"]))
+        metrics["named_calls"] = float(named_calls(answer, item.expect["tool_calls"]))
+        value = metrics["exact_calls"]
+    else:
+        value = metrics["replies"] = float(reply_matches(answer, item.expect["reply"]))
+    return ItemResult(
+        id=item.id,
+        value=value,
+        metrics=metrics,
+        answer=answer.to_openai(),
+        seconds=generation.seconds,
+        num_tokens=generation.num_completion_tokens,
+    )
+
+
+def run_suite(
+    suite: Suite,
+    generator: Generator,
+    *,
+    tools: Sequence[ToolSpec] = (),
+    system_prompt: str = "",
+    results_path: Path | None = None,
+    progress: Progress | None = None,
+) -> SuiteRun:
+    """Ask `generator` every item, greedily, many at once; results already in `results_path` are not asked again.
+
+    Args:
+        tools: Offered where an item brings none.
+        system_prompt: Put before messages that have no system message.
+        results_path: Grows by one line an item, flushed to disk at the end.
+    """
+    done = {r.id: r for r in read_results(results_path)} if results_path else {}
+    results = [done[item.id] for item in suite.items if item.id in done]
+    todo = [item for item in suite.items if item.id not in done]
+    stopped = threading.Event()
+
+    def answer(item: Item) -> ItemResult | None:
+        return None if stopped.is_set() else grade(item, generator.generate(_request(item, tools, system_prompt)))
+
+    with ThreadPoolExecutor(max_workers=CONCURRENCY) as pool, ResultsFile(results_path) as out:
+        futures = [pool.submit(answer, item) for item in todo]
+        try:
+            for future in as_completed(futures):
+                result = future.result()
+                assert result is not None
+                results.append(result)
+                out.write(result)
+                if progress:
+                    progress(len(results), len(suite.items))
+        except BaseException:
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return SuiteRun(suite=suite.name, kind=suite.kind, expected_ids=tuple(i.id for i in suite.items), results=tuple(results))
+
+
+def _request(item: Item, tools: Sequence[ToolSpec], system_prompt: str) -> GenerationRequest:
+    messages = item.messages
+    if system_prompt and messages[0].role != "system":
+        messages = (Message(role="system", content=system_prompt), *messages)
+    offered = item.tools if item.tools is not None else tuple(tools)
+    if item.kind == "score":
+        offered = ()
+    return GenerationRequest(messages=messages, tools=offered, max_tokens=MAX_ANSWER_TOKENS, temperature=0.0)
+
+
+class ResultsFile:
+    """Appends results as JSONL; without a path it keeps nothing."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._file = path.open("a", encoding="utf-8") if path else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, result: ItemResult) -> None:
+        if self._file:
+            self._file.write(canonical_json(result.model_dump(mode="json")) + "\n")
+            self._file.flush()
+
+    def __exit__(self, *_: object) -> None:
+        if self._file:
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+
+def read_results(path: Path) -> list[ItemResult]:
+    """The whole lines of a results file; a last line cut off by a kill is removed from the file, so that appending goes on behind whole ones."""
+    if not path.exists():
+        return []
+    raw = path.read_bytes()
+    whole = raw[: raw.rfind(b"\n") + 1]
+    if len(whole) != len(raw):
+        with path.open("r+b") as file:
+            file.truncate(len(whole))
+    return [ItemResult.model_validate_json(line) for line in whole.splitlines() if line.strip()]
+
+
+def suite_paths(evals_dir: Path) -> list[Path]:
+    """The protected suites of a project, in the order of their names."""
+    return sorted(evals_dir.glob("*.jsonl")) if evals_dir.is_dir() else []
+
+
+def mean_metrics(results: Iterable[ItemResult]) -> Mapping[str, float]:
+    """Mean of every metric over the items that have it."""
+    values: dict[str, list[float]] = {}
+    for result in results:
+        for name, value in result.metrics.items():
+            values.setdefault(name, []).append(value)
+    return {name: sum(column) / len(column) for name, column in sorted(values.items())}

@@ -1,0 +1,152 @@
+"""Suites are checked on reading, run many at once, resumed item by item, and graded as written."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from noria.errors import DataError, ModelError
+from noria.evaluate.metrics import exact_calls, named_calls, reply_matches, token_f1
+from noria.evaluate.suites import Suite, expected_decision, load_suite, mean_metrics, read_results, run_suite, suite_paths
+from noria.schema import Delta, Generation, GenerationRequest, Message, ToolCall, ToolSpec
+
+BOOK = ToolSpec(name="book", parameters={"type": "object", "properties": {"guests": {"type": "integer"}}})
+
+
+class Desk:
+    """Books for as many guests as the last message says, and greets otherwise; fails on `fails_on`."""
+
+    name, context_tokens = "desk", 2048
+
+    def __init__(self, fails_on: str = "") -> None:
+        self.fails_on = fails_on
+        self.asked: list[str] = []
+
+    def generate(self, request: GenerationRequest) -> Generation:
+        text = request.messages[-1].content
+        if text == self.fails_on:
+            raise ModelError("The engine broke.")
+        self.asked.append(text)
+        message = Message(role="assistant", content="Good evening, welcome.")
+        if text.isdigit() and request.tools:
+            message = Message(role="assistant", tool_calls=(ToolCall(id="c", name="book", arguments={"guests": int(text)}),))
+        return Generation(
+            message=message, text="", finish_reason="stop", num_prompt_tokens=1, num_completion_tokens=2, first_token_seconds=0.0, seconds=0.1
+        )
+
+    def stream(self, request: GenerationRequest) -> Iterator[Delta | Generation]:
+        yield self.generate(request)
+
+    def count_tokens(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> int:
+        return 1
+
+    def close(self) -> None: ...
+
+
+def line(item_id: str, text: str = "2", **fields: Any) -> str:
+    expect = {"expect": {"tool_calls": [{"name": "book", "arguments": {"guests": 2}}]}} if "reference" not in fields else {}
+    return json.dumps({"id": item_id, "kind": "decision", "messages": [{"role": "user", "content": text}], **expect, **fields})
+
+
+def written(*lines: str) -> Suite:
+    Path("booking.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return load_suite(Path("booking.jsonl"))
+
+
+def test_a_suite_runs_and_is_graded() -> None:
+    reply = {"reply": {"contains": ["WELCOME"], "not_contains": ["sorry"]}}
+    suite = written(line("a"), line("b", "3"), line("c", "Hello", expect=reply), line("d", "Hello", expect={"reply": {"contains": ["menu"]}}))
+    seen: list[tuple[int, int]] = []
+    run = run_suite(suite, Desk(), tools=[BOOK], progress=lambda done, total: seen.append((done, total)))
+    assert {r.id: r.value for r in run.results} == {"a": 1.0, "b": 0.0, "c": 1.0, "d": 0.0}
+    assert run.complete
+    assert (run.metric("exact_calls"), run.metric("named_calls"), run.metric("replies"), run.mean) == (0.5, 1.0, 0.5, 0.5)
+    assert mean_metrics(run.results) == {"exact_calls": 0.5, "named_calls": 1.0, "replies": 0.5}
+    assert seen[-1] == (4, 4)
+
+
+def test_score_items_offer_no_tools() -> None:
+    suite = written(line("a", "2", kind="score", reference="good evening"))
+    run = run_suite(suite, Desk(), tools=[BOOK])
+    assert suite.kind == "score"
+    assert run.results[0].value == pytest.approx(0.8)
+
+
+def test_a_killed_run_goes_on_where_it_was() -> None:
+    suite = written(*(line(f"i{k}", str(k)) for k in range(40)))
+    path = Path("results.jsonl")
+    with pytest.raises(ModelError):
+        run_suite(suite, Desk(fails_on="39"), tools=[BOOK], results_path=path)
+    with path.open("ab") as file:
+        file.write(b'{"id": "i1')
+    kept = {r.id for r in read_results(path)}
+    second = Desk()
+    run = run_suite(suite, second, tools=[BOOK], results_path=path)
+    assert run.complete
+    assert len(second.asked) == 40 - len(kept)
+    assert sorted(r.id for r in read_results(path)) == sorted(r.id for r in run.results)
+
+
+def test_an_incomplete_run_says_so() -> None:
+    run = run_suite(written(line("a"), line("b")), Desk(), tools=[BOOK])
+    assert not run.model_copy(update={"results": run.results[:1]}).complete
+    assert not run.model_copy(update={"results": (*run.results, run.results[0])}).complete
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "line 1 is not JSON"),
+        ("[]", "an item is an object"),
+        (line("a", kind="essay"), "`kind` is 'essay'; allowed: decision, score"),
+        (line(""), "`id` is ''"),
+        (line("a", expected={}), "unknown field `expected`"),
+        (line("a", messages=[]), "`messages` must be a list"),
+        (line("a", messages=[{"role": "king"}]), "Message field `role` is 'king'"),
+        (line("a", expect={}), "either `tool_calls` or `reply`"),
+        (line("a", expect={"tool_calls": []}), "list of calls that is not empty"),
+        (line("a", expect={"tool_calls": [{"arguments": {}}]}), "a call in `expect.tool_calls`"),
+        (line("a", expect={"reply": {"contain": ["x"]}}), "`expect.reply` takes"),
+        (json.dumps({"id": "a", "kind": "score", "messages": [{"role": "user", "content": "x"}], "reference": " "}), "`reference` is ' '"),
+        (line("a") + "\n" + line("a"), "`id` 'a' stands there twice"),
+        ("\n", "has no item"),
+    ],
+)
+def test_what_breaks_the_format_is_named(text: str, says: str) -> None:
+    with pytest.raises(DataError) as caught:
+        written(text)
+    assert says in str(caught.value)
+    assert "booking.jsonl" in str(caught.value)
+
+
+def test_calls_are_exact_by_name_order_and_every_argument() -> None:
+    answer = Message(role="assistant", tool_calls=(ToolCall(id="1", name="book", arguments={"guests": 2, "day": "mon"}),))
+    assert exact_calls(answer, [{"name": "book", "arguments": {"day": "mon", "guests": 2}}])
+    assert not exact_calls(answer, [{"name": "book", "arguments": {"guests": 2}}])
+    assert not exact_calls(answer, [{"name": "book", "arguments": {"day": "mon", "guests": 2}}] * 2)
+    assert named_calls(answer, [{"name": "book"}])
+    assert not named_calls(answer, [{"name": "cancel"}])
+    assert expected_decision(answer) == {"tool_calls": [{"name": "book", "arguments": {"guests": 2, "day": "mon"}}]}
+
+
+def test_a_reply_may_call_only_what_is_not_forbidden() -> None:
+    call = Message(role="assistant", tool_calls=(ToolCall(id="1", name="search", arguments={}),))
+    assert not reply_matches(call, {})
+    assert reply_matches(call, {"not_call": ["book"]})
+    assert not reply_matches(call, {"not_call": ["search"]})
+    assert reply_matches(Message(role="assistant", content="Hi"), expected_decision(Message(role="assistant", content="x"))["reply"])
+
+
+def test_token_f1() -> None:
+    assert token_f1("the cat sat", "The cat.") == pytest.approx(0.8)
+    assert token_f1("我要订房", "订房") == pytest.approx(2 * 2 / 6)
+    assert (token_f1("", ""), token_f1("a", "")) == (1.0, 0.0)
+
+
+def test_suite_paths_are_sorted(tmp_path: Path) -> None:
+    assert suite_paths(tmp_path / "evals") == []
+    for name in ("b.jsonl", "a.jsonl", "notes.md"):
+        (tmp_path / name).write_text("")
+    assert [p.name for p in suite_paths(tmp_path)] == ["a.jsonl", "b.jsonl"]
