@@ -27,12 +27,14 @@ test: install-dev ## run the tests (those under ten seconds each)
 test-long: install-dev ## run all tests, also the long ones
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --timeout 3600 $(PYTEST_FLAGS)
 
-check: install-dev ## format, lint, types, generated docs, lock files
-	@$(BIN)/ruff format --check .
-	@$(BIN)/ruff check .
-	@$(BIN)/pyright
-	@$(BIN)/python docs/build.py --check
-	@$(BIN)/python requirements/lock.py --check
+check: install-dev ## format, lint, types, generated docs, lock files; all of them, then the verdict
+	@status=0; \
+	$(BIN)/ruff format --check . || status=1; \
+	$(BIN)/ruff check . || status=1; \
+	$(BIN)/pyright || status=1; \
+	$(BIN)/python docs/build.py --check || status=1; \
+	$(BIN)/python requirements/lock.py --check || status=1; \
+	[ $$status = 0 ] && echo "All checks passed." >&2; exit $$status
 
 format: install-dev ## format and repair what can be repaired
 	@$(BIN)/ruff check --fix-only --quiet .

@@ -24,12 +24,25 @@ HEADLINES = (
     (
         "sgd_loop",
         "exact_before",
-        "exact tool calls of 60 held-out dialogues, embedded 135 M model, before",
-        "留出 60 段对话的工具调用完全正确率（内置 135M 模型），改进前",
+        "exact tool calls in 60 held-out dialogues (SGD), embedded model as it came",
+        "60 段留出对话（SGD）中完全正确的工具调用比例，内置模型原样",
     ),
-    ("sgd_loop", "exact_after", "... after `noria improve`", "…… `noria improve` 之后"),
-    ("sgd_loop", "name_after", "right tool, after", "工具选对率，改进后"),
-    ("sgd_loop", "train_minutes", "minutes of training on two cores", "双核训练分钟数"),
+    ("sgd_loop", "exact_after", "the same, promoted release", "同上，上线的版本"),
+    ("sgd_loop", "name_after", "right tool called, promoted release", "选对工具的比例，上线的版本"),
+    ("sgd_loop", "train_minutes", "minutes of training, two cores", "训练分钟数，双核"),
+    (
+        "gate",
+        "fooled_worst",
+        "chance that ten candidates in a row, none better, get one promoted (alpha is 0.05)",
+        "连续十个并无改进的候选中有一个上线的概率（alpha 为 0.05）",
+    ),
+    (
+        "gate",
+        "power_paired_first_loss_0.05",
+        "chance that a true gain of 10 points is promoted, 200 items",
+        "真实提升 10 个百分点、200 道题时上线的概率",
+    ),
+    ("gate", "power_unpaired_first_loss_0.05", "the same with an unpaired z-test", "同上，用非配对 z 检验"),
 )
 """What the READMEs show of the results: benchmark, figure, the words for it in English and in Chinese."""
 

@@ -42,6 +42,13 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert not [target for target in targets if not (page.parent / target).exists()]
 
 
+def test_the_map_names_every_folder_and_only_what_exists() -> None:
+    text = (ROOT / "AGENTS.md").read_text(encoding="utf-8")
+    named = {path.rstrip("/") for path in re.findall(r"`((?:noria|tests|docs|benchmarks)/[\w./-]*)`", text) if not re.search(r"[A-Z]{4}", path)}
+    assert not [path for path in named if not (ROOT / path).exists()]
+    assert {f"noria/{p.name}" for p in (ROOT / "noria").iterdir() if p.is_dir() and p.name != "__pycache__"} <= named
+
+
 @pytest.mark.parametrize("page", READMES, ids=lambda p: p.name)
 def test_readme_fits_a_look(page: Path) -> None:
     assert len(page.read_text(encoding="utf-8").splitlines()) <= 150
