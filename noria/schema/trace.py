@@ -47,6 +47,8 @@ class Step(Record):
     kind: StepKind
     state: StepState
     idempotency_key: str
+    position: int = 0
+    """How many messages the conversation had when the step began."""
     inputs: dict[str, Any]
     output: dict[str, Any] | None = None
     started_at: datetime

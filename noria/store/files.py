@@ -1,0 +1,63 @@
+"""Files that are there whole or not at all, and their hashes."""
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from noria.errors import NoriaError, StoreError
+
+
+def write_file(path: Path, pieces: Iterable[str]) -> None:
+    """Write UTF-8 text so that `path` holds, even after a power cut, either all of it or what it held before. Raises StoreError.
+
+    A piece is written as it is made; an error while one is made leaves nothing behind.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("w", encoding="utf-8", newline="\n") as file:
+                file.writelines(pieces)
+                sync(file)
+            temporary.replace(path)
+            sync_dir(path.parent)
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with disk_errors(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync(file: IO[str] | IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def sync_dir(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Translate what the operating system says of `path` to a StoreError with what to do."""
+    try:
+        yield
+    except NoriaError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreError(f"The disk of '{path}' is full; the file was not written. Free some space, then do it again.") from error
+        raise StoreError(f"'{path}': {error.strerror or error}. Check that it exists and that you may use it.") from error
