@@ -38,6 +38,8 @@ class ProjectConfig(Section):
     """One sentence for people."""
     language: str = "en"
     """Language of the agent's fixed messages when the user's cannot be told: en or zh."""
+    database: str | None = None
+    """URL of the database, such as `postgresql+psycopg://user@host/name`; unset is an SQLite file in `.noria`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +96,11 @@ class Project:
         path = self.root / ".noria"
         path.mkdir(exist_ok=True)
         return path
+
+    @property
+    def database_url(self) -> str:
+        """Where conversations, feedback and releases are kept: what `noria.store.Database.open` takes."""
+        return self.about.database or f"sqlite:///{self.state_dir / 'noria.db'}"
 
     @property
     def artifacts_dir(self) -> Path:
