@@ -1,0 +1,98 @@
+"""What every command shares: the options `--project` and `--json`, and how results and progress are shown.
+
+Results go to stdout, as one JSON object with `--json`; everything else, progress included, goes to stderr.
+"""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from noria.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from noria.config import Project
+
+ProjectOption = Annotated[
+    Path | None, typer.Option("--project", metavar="DIR", help="The project folder; by default found from the working directory.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def open_project(folder: Path | None) -> "Project":
+    """The project named with `--project`, else the one around the working directory. Logging begins here. Raises ConfigError."""
+    from noria.config import Project
+
+    start_logging()
+    return Project.load(folder.expanduser().resolve()) if folder is not None else Project.find()
+
+
+def start_logging() -> None:
+    """Logs go to stderr at the level of `NORIA_LOG` (warning by default)."""
+    level = os.environ.get("NORIA_LOG", "warning").lower()
+    if level not in LOG_LEVELS:
+        raise ConfigError(f"The environment variable NORIA_LOG is {level!r}; allowed: {', '.join(LOG_LEVELS)}.")
+    logging.basicConfig(stream=sys.stderr, level=level.upper(), format="%(levelname)s %(name)s: %(message)s")
+
+
+def emit(as_json: bool, value: Any, show: "Callable[[Console], None]") -> None:
+    """Print `value` as JSON, or let `show` draw it."""
+    if as_json:
+        sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+        sys.stdout.flush()
+        return
+    from rich.console import Console
+
+    show(Console())
+
+
+def stderr_console() -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str, float, float], None]]:
+    """Bars on stderr; the function takes a stage's name, what is done and what there is in all.
+
+    A stage's bar appears with its first report. Without a terminal a stage is one line when it begins and one when it ends.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = stderr_console()
+    if not console.is_terminal:
+        yield _lines()
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(stage: str, done: float, total: float) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=min(done, total), total=total)
+
+        yield report
+
+
+def _lines() -> Callable[[str, float, float], None]:
+    state: dict[str, bool] = {}
+
+    def report(stage: str, done: float, total: float) -> None:
+        finished = done >= total
+        if stage not in state or (finished and not state[stage]):
+            sys.stderr.write(f"{stage}{': done' if finished else ' ...'}\n")
+            sys.stderr.flush()
+        state[stage] = finished or state.get(stage, False)
+
+    return report
