@@ -103,18 +103,19 @@ def _weekdays(text: str, today: date) -> Iterator[Span]:
 
 
 _PARTS = {
-    "凌晨": "early", "早上": "morning", "早晨": "morning", "清晨": "morning", "上午": "morning", "今早": "morning", "明早": "morning", "早餐": "morning",
-    "中午": "noon", "午餐": "noon", "午饭": "noon", "下午": "afternoon", "傍晚": "evening", "晚上": "evening", "今晚": "evening", "明晚": "evening",
-    "晚餐": "evening", "晚饭": "evening", "夜里": "night", "半夜": "night", "深夜": "night", "午夜": "night",
+    "凌晨": "early", "早上": "morning", "早晨": "morning", "清晨": "morning", "上午": "morning", "今早": "morning", "明早": "morning",
+    "早餐": "morning", "中午": "noon", "午餐": "noon", "午饭": "noon", "下午": "afternoon", "傍晚": "evening", "晚上": "evening",
+    "今晚": "evening", "明晚": "evening", "晚餐": "evening", "晚饭": "evening", "夜里": "night", "半夜": "night", "深夜": "night",
+    "午夜": "night",
 }  # fmt: skip
 _PART = re.compile("|".join(_PARTS))
 _PART_BEFORE = re.compile(rf"(?P<part>{'|'.join(_PARTS)}|早|晚)的?\s*$")
 _LONG_PART_BEFORE = re.compile(rf"(?:{'|'.join(_PARTS)})的?\s*$")
-_TIME = re.compile(
-    rf"(?<![\d:零〇一二两三四五六七八九十有差早晚快慢])(?P<before>差(?P<less>一刻|{_NUM}分))?(?P<hour>{_NUM})(?:点(?!建议|要求|意见|原因|理由|内容|问题|[一二]?下)|时(?=\d|{_NUM}分))"
-    rf"(?P<minute>钟|整|半|[一1]刻|[三3]刻|{_NUM}分?(?![号日月人位个间天张]))?"
-)
-_LATE_TIME = re.compile(rf"(?<=[早晚上里晨午天餐饭])(?P<before>差(?P<less>一刻|{_NUM}分))?(?P<hour>{_NUM})点(?P<minute>钟|整|半|[一1]刻|[三3]刻|{_NUM}分?(?![号日月人位个间天张]))?")
+_BEFORE = rf"(?P<before>差(?P<less>一刻|{_NUM}分))?(?P<hour>{_NUM})"
+_MINUTE = rf"(?P<minute>钟|整|半|[一1]刻|[三3]刻|{_NUM}分?(?![号日月人位个间天张]))?"
+_NO_POINT = "(?!建议|要求|意见|原因|理由|内容|问题|[一二]?下)"
+_TIME = re.compile(rf"(?<![\d:零〇一二两三四五六七八九十有差早晚快慢]){_BEFORE}(?:点{_NO_POINT}|时(?=\d|{_NUM}分)){_MINUTE}")
+_LATE_TIME = re.compile(rf"(?<=[早晚上里晨午天餐饭]){_BEFORE}点{_MINUTE}")
 _COLON = re.compile(r"(?<![\d:])(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)(?![\d:])")
 
 

@@ -7,7 +7,7 @@ gives both, `07:30|19:30`). Dates without a year are read as the next such day f
 
 import calendar
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -21,30 +21,39 @@ class Span:
     values: tuple[str, ...]
 
 
-HOURS = {w: n for n, w in enumerate("one two three four five six seven eight nine ten eleven twelve".split(), 1)}
+HOURS = {w: n for n, w in enumerate(("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"), 1)}
 _MINUTES = {
     "five": 5, "ten": 10, "fifteen": 15, "quarter": 15, "twenty": 20, "twenty five": 25, "half": 30,
     "thirty": 30, "thirty five": 35, "forty": 40, "forty five": 45, "fifty": 50, "fifty five": 55,
 }  # fmt: skip
-_ORDINALS = {
-    w: n
-    for n, w in enumerate(
-        "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth sixteenth "
-        "seventeenth eighteenth nineteenth twentieth twenty-first twenty-second twenty-third twenty-fourth twenty-fifth twenty-sixth "
-        "twenty-seventh twenty-eighth twenty-ninth thirtieth thirty-first".split(),
-        1,
-    )
+_ORDINAL_WORDS = (
+    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth", "thirteenth",
+    "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth", "twentieth", "twenty-first", "twenty-second",
+    "twenty-third", "twenty-fourth", "twenty-fifth", "twenty-sixth", "twenty-seventh", "twenty-eighth", "twenty-ninth", "thirtieth", "thirty-first",
+)  # fmt: skip
+_ORDINALS = {word: n for n, word in enumerate(_ORDINAL_WORDS, 1)}
+_MONTH_NAMES = (
+    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december",
+)  # fmt: skip
+_MONTHS = {form: n for n, name in enumerate(_MONTH_NAMES, 1) for form in (name, name[:3])} | {"sept": 9}
+WEEKDAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_WEEKDAYS = {
+    **{form: n for n, name in enumerate(WEEKDAY_NAMES) for form in (name.lower(), name[:3].lower())},
+    "tues": 1,
+    "wensday": 2,
+    "wednsday": 2,
+    "wendsday": 2,
+    "thur": 3,
+    "thurs": 3,
+    "thrusday": 3,
+    "saterday": 5,
 }
-_MONTHS = {name.lower(): n for n, name in enumerate(calendar.month_name) if n} | {name.lower(): n for n, name in enumerate(calendar.month_abbr) if n}
-_MONTHS |= {"sept": 9}
-_WEEKDAYS = {name.lower(): n for n, name in enumerate(calendar.day_name)} | {"mon": 0, "tue": 1, "tues": 1, "wed": 2, "thu": 3, "thur": 3, "thurs": 3}
-_WEEKDAYS |= {"fri": 4, "sat": 5, "sun": 6, "wensday": 2, "wednsday": 2, "wendsday": 2, "thrusday": 3, "saterday": 5}
 _HOLIDAYS = {"christmas eve": (12, 24), "christmas day": (12, 25), "christmas": (12, 25), "new year's eve": (12, 31), "new years eve": (12, 31),
              "new year's day": (1, 1), "new years day": (1, 1), "valentine's day": (2, 14), "valentines day": (2, 14)}  # fmt: skip
 _COUNTS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "ten": 10}
 
 
-def _any(words: dict[str, object] | dict[str, int]) -> str:
+def _any(words: Iterable[str]) -> str:
     return "|".join(sorted((re.escape(w).replace("\\-", "[- ]").replace("\\ ", "[- ]") for w in words), key=len, reverse=True))
 
 
@@ -54,7 +63,8 @@ _DAY = f"(?P<day>\\d{{1,2}}|{_any(_ORDINALS)})"
 _NTH = "(?:st|nd|rd|th)"
 _LEAD = f"(?:\\b(?:{_any(_WEEKDAYS)})\\.?,?\\s+)?"
 _YEAR = r"(?:,?\s+(?P<year>20\d\d)\b)?"
-_TO = r"(?:\s*(?:-|–|to|till|until|through|thru|and|&|or)\s*(?:the\s+)?(?P<day2>\d{1,2})(?:st|nd|rd|th)?(?!\s*[:.]\d|\s*[ap]\.?m\b|\s*\w*(?:people|person|guest|night|day|room|adult|ticket|o'clock))\b)?"
+_NO_DAY2 = r"(?!\s*[:.]\d|\s*[ap]\.?m\b|\s*\w*(?:people|person|guest|night|day|room|adult|ticket|o'clock))"
+_TO = rf"(?:\s*(?:-|–|to|till|until|through|thru|and|&|or)\s*(?:the\s+)?(?P<day2>\d{{1,2}})(?:st|nd|rd|th)?{_NO_DAY2}\b)?"
 _FROM = r"(?:(?P<day1>\d{1,2})(?:st|nd|rd|th)?\s*(?:-|–|to|till|until|through|thru|and|&|or)\s*(?:the\s+)?)?"
 _NOT_A_DAY = (
     r"(?!\s*(?:street|avenue|ave|road|st\b|floor|time|one|row|grade|person|party|option|birthday|anniversary|cinema|century|place|visit|"
@@ -66,19 +76,28 @@ _EXPLICIT = [
     re.compile(rf"{_LEAD}\b{_MONTH}\s+(?:the\s+)?{_DAY}{_NTH}?\b(?!:\d)(?!\s*[ap]\.?m\b){_TO}{_YEAR}"),
     re.compile(rf"{_LEAD}\b{_FROM}{_DAY}{_NTH}?\s+(?:day\s+)?(?:of\s+)?{_MONTH}(?!\w){_YEAR}"),
 ]
-_DAY_OF_MONTH = re.compile(rf"{_LEAD}\b{_FROM}{_DAY}{_NTH}?\s+(?:day\s+)?(?:of|in)?\s*(?P<which>this|the|the current|next|the next|the coming)\s+month\b")
+_DAY_OF_MONTH = re.compile(
+    rf"{_LEAD}\b{_FROM}{_DAY}{_NTH}?\s+(?:day\s+)?(?:of|in)?\s*(?P<which>this|the|the current|next|the next|the coming)\s+month\b"
+)
 _BARE_DAY = re.compile(rf"{_LEAD}\b(?:the|on)\s+(?:{_FROM}(?P<day>\d{{1,2}}){_NTH}|(?P<word>{_any(_ORDINALS)}))\b{_NOT_A_DAY}")
 _LONE_DAY = re.compile(rf"(?:^|\b(?:from|until|till|to|by|and|or|for)\s)\s*(?P<day>\d{{1,2}}){_NTH}\b{_NOT_A_DAY}")
 _SLASH = re.compile(r"(?<![\d/.])(?P<a>\d{1,2})/(?P<b>\d{1,2})(?:/(?P<year>(?:20)?\d\d))?(?![\d/])")
 _OF_WEEK = re.compile(rf"\b{_WEEKDAY}\s+(?:of\s+)?(?P<which>this|next|the\s+coming|the\s+following)\s+week\b")
-_THE_WEEKDAY = re.compile(rf"\b(?:(?P<which>this|this coming|coming|next|on|by|until|till|from|to|every)\s+)?{_WEEKDAY}(?:s\b)?\b(?!\s+(?:of\s+)?(?:this|next)\s+week)")
-_AFTER_WEEKDAY = re.compile(rf"\ba\s+week\s+(?:from|after)\s+(?:next\s+)?{_WEEKDAY}\b|\b(?:week on|the {_WEEKDAY.replace('weekday', 'weekday2')} after next)\b")
+_THE_WEEKDAY = re.compile(
+    rf"\b(?:(?P<which>this|this coming|coming|next|on|by|until|till|from|to|every)\s+)?{_WEEKDAY}(?:s\b)?\b(?!\s+(?:of\s+)?(?:this|next)\s+week)"
+)
+_AFTER_WEEKDAY = re.compile(rf"\ba\s+week\s+(?:from|after)\s+(?:next\s+)?{_WEEKDAY}\b")
 _WEEKEND = re.compile(r"\b(?P<which>this|next|the|the coming|coming)\s+week-?end\b")
 _RELATIVE = re.compile(
-    r"\b(?:(?P<dat>(?:the\s+)?day\s+after\s+(?:tomorrow|tommorow|tomorow|tmrw))|(?P<tom>tomorrow|tommorow|tommorrow|tomorow|tmrw|tmr)|(?P<tod>today|tonight|this\s+(?:morning|afternoon|evening))"
+    r"\b(?:(?P<dat>(?:the\s+)?day\s+after\s+(?:tomorrow|tommorow|tomorow|tmrw))|(?P<tom>tomorrow|tommorow|tommorrow|tomorow|tmrw|tmr)"
+    r"|(?P<tod>today|tonight|this\s+(?:morning|afternoon|evening))"
     r"|(?P<yes>yesterday)|(?P<eom>(?:the\s+)?(?:end|last\s+day)\s+of\s+(?:the|this)\s+month))\b"
 )
-_IN_DAYS = re.compile(rf"\b(?:in\s+(?P<n>\d{{1,2}}|{_any(_COUNTS)})\s+(?P<unit>day|week)s?\b(?!'? time\w)|(?P<n2>\d{{1,2}}|{_any(_COUNTS)})\s+(?P<unit2>day|week)s?\s+from\s+(?P<base>now|today|tomorrow))")
+_NUMBER = rf"\d{{1,2}}|{_any(_COUNTS)}"
+_IN_DAYS = re.compile(
+    rf"\b(?:in\s+(?P<n>{_NUMBER})\s+(?P<unit>day|week)s?\b(?!'? time\w)|"
+    rf"(?P<n2>{_NUMBER})\s+(?P<unit2>day|week)s?\s+from\s+(?P<base>now|today|tomorrow))"
+)
 _HOLIDAY = re.compile(rf"\b(?:{_any(_HOLIDAYS)})\b")
 _CLOSING = re.compile(r"(?:\ball|\bneed|\bneeded|\bwant|\beverything|\bthat'?s it|\bdone|'ll do)(?:\s+i\s+\w+)?\s+(?:for\s+)?$")
 
@@ -166,9 +185,7 @@ def _weekdays(text: str, today: date) -> Iterator[Span]:
     for m in _OF_WEEK.finditer(text):
         yield from _span(m, weekday_of_week(today, _WEEKDAYS[m["weekday"]], 0 if m["which"] == "this" else 1))
     for m in _AFTER_WEEKDAY.finditer(text):
-        name = m["weekday"] or m["weekday2"]
-        if name:
-            yield from _span(m, _coming(today, _WEEKDAYS[name]) + timedelta(days=7))
+        yield from _span(m, _coming(today, _WEEKDAYS[m["weekday"]]) + timedelta(days=7))
     for m in _THE_WEEKDAY.finditer(text):
         which, weekday = m["which"], _WEEKDAYS[m["weekday"]]
         if which == "every" or (m["weekday"] in ("sat", "sun", "wed", "mon", "thu", "fri") and which is None):
@@ -210,7 +227,10 @@ _CLOCK = [
     re.compile(r"(?<![\d:.,$/-])(?P<hour>1?\d|2[0-3])[.](?P<minute>[0-5]\d)(?=\s*[ap]\.?m\b)"),
     re.compile(r"(?<![\d:.,$/-])(?P<hour>1[0-2]|\d)(?P<minute>[0-5]\d)(?=\s*[ap]\.?m\b)"),
     re.compile(r"(?<![\d:.,$/-])(?P<hour>[01]\d|2[0-3])(?:h|:)?(?P<minute>[0-5]\d)(?=\s*(?:hours|hrs)\b)"),
-    re.compile(rf"\b(?P<past>half|(?:a\s+)?quarter|ten|five|twenty(?:[- ]five)?|\d{{1,2}}(?=\s+min))(?:\s+min(?:ute)?s?)?\s+(?P<way>past|after|to|till|before|of)\s+{_HOUR}\b(?![:/])"),
+    re.compile(
+        r"\b(?P<past>half|(?:a\s+)?quarter|ten|five|twenty(?:[- ]five)?|\d{1,2}(?=\s+min))(?:\s+min(?:ute)?s?)?"
+        rf"\s+(?P<way>past|after|to|till|before|of)\s+{_HOUR}\b(?![:/])"
+    ),
     re.compile(rf"\b{_HOUR}[- ](?P<minute_word>fifteen|thirty[- ]five|thirty|forty[- ]five|twenty[- ]five|forty|fifty)\b"),
     re.compile(r"\b(?P<fixed>noon|midday|midnight)\b"),
 ]  # fmt: skip
@@ -220,14 +240,17 @@ _AFTER_HOUR = re.compile(
     r"\s*(?:[.,!?;)]|$|\s(?:tomorrow|today|tonight|on|this|next|please|and|or|if|with|in|sharp|would|is|works|if|until|till|to|then|instead|for)\b)"
 )
 _O_CLOCK = re.compile(r"""\s*o['’`"´]?\s?clock\b""")
-_NOUN = re.compile(r"\s*-?(?:people|persons?|guests?|adults?|kids?|children|tickets?|nights?|days?|rooms?|seats?|of us|pax|beds?|tables?|weeks?|months?|years?|dollars?|stars?|minutes?|mins?|hours?)\b")  # fmt: skip
+_NOUN = re.compile(
+    r"\s*-?(?:people|persons?|guests?|adults?|kids?|children|tickets?|nights?|days?|rooms?|seats?|of us|pax|beds?|tables?|weeks?|months?|years?|"
+    r"dollars?|stars?|minutes?|mins?|hours?)\b"
+)
 _NUMBERED = re.compile(r"\b(?:room|table|number|no\.?|gate|flight|floor|bus|platform)\s*#?$|#$")
 _PART_AFTER = re.compile(
     r"(?:\s*(?:to|-|–|until|till|and|or)\s*\d{1,2}(?::\d\d)?(?=\s*[ap]\.?m\b|\s+in\s+the))?\s*,?\s*(?:(?P<ap>[ap])\.?\s?m\b\.?|(?:in\s+the\s+(?:early\s+|late\s+)?|at\s+|this\s+|tomorrow\s+|(?:today|tomorrow)\s+in\s+the\s+)?"
     r"(?P<part>morning|afternoon|evening|night|noon)\b|(?P<tonight>tonight)\b)"
 )
 _PART_BEFORE = re.compile(r"\b(?P<part>morning|afternoon|evening|night|tonight|noon|am|pm)\s*(?:,\s*)?(?:(?:at|around|by|about)\s+)?$")
-_PART = re.compile(r"\b(?P<part>morning|afternoon|evening|tonight|night(?!s)|breakfast|brunch|lunch|dinner|supper)\b(?!\s*,?\s*(?:noria|everyone|i\b|could|can))")
+_PART = re.compile(r"\b(?P<part>morning|afternoon|evening|tonight|night(?!s)|breakfast|brunch|lunch|dinner|supper)\b")
 _GREETING = re.compile(r"\bgood\s+(?:morning|afternoon|evening|night)\b")
 _PM = {"p", "pm", "afternoon", "evening", "tonight", "dinner", "supper"}
 
@@ -296,9 +319,8 @@ def part_of_day(text: str, start: int, end: int) -> str | None:
     """The part of the day that belongs to a time at [start, end): behind it, before it, else the nearest in the message."""
     if after := _PART_AFTER.match(text, end):
         return after["ap"] or after["part"] or "tonight"
-    if before := _PART_BEFORE.search(text[max(0, start - 30) : start]):
-        if not _GREETING.search(text[max(0, start - 40) : start]):
-            return before["part"]
+    if (before := _PART_BEFORE.search(text[max(0, start - 30) : start])) and not _GREETING.search(text[max(0, start - 40) : start]):
+        return before["part"]
     greetings = [g.span() for g in _GREETING.finditer(text)]
     others = [p for p in _PART.finditer(text) if not any(a <= p.start() < b for a, b in greetings)]
     nearest = min(others, key=lambda p: min(abs(p.start() - end), abs(p.end() - start)), default=None)

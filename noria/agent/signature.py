@@ -1,7 +1,7 @@
 """From a plain typed function to the schema of a tool.
 
 In: a function with annotations and a Google-style docstring. Out: a JSON Schema of type object (flat, no `$ref`) and a checker that turns
-JSON arguments into what the function takes. Anything that cannot be told to a model is a `ConfigError` naming file, line, function and what is allowed.
+JSON arguments into what the function takes. What cannot be told to a model is a `ConfigError` naming file, line, function and what is allowed.
 """
 
 import inspect
@@ -75,7 +75,9 @@ class Signature:
             try:
                 values[parameter.name] = parameter.adapter.validate_python(given)
             except ValidationError as error:
-                place = ".".join([parameter.name, *(str(part) for part in error.errors()[0]["loc"] if not str(part).startswith(("function-", "nullable")))])
+                place = ".".join(
+                    [parameter.name, *(str(part) for part in error.errors()[0]["loc"] if not str(part).startswith(("function-", "nullable")))]
+                )
                 raise ToolRetry(f"Argument `{place}` of `{tool}` is {given!r:.80}; it must be {parameter.allowed}.") from error
         return values
 
@@ -104,7 +106,9 @@ def read_signature(function: Callable[..., Any], context_type: type) -> Signatur
         parameters.append(_parameter(name, raw, hints[name], told.get(name, ""), where))
     unknown = sorted(set(told) - {p.name for p in parameters} - {context_name})
     if unknown:
-        raise ConfigError(f"{where}: its docstring describes `{unknown[0]}`, which is no argument. Arguments: {', '.join(p.name for p in parameters)}.")
+        raise ConfigError(
+            f"{where}: its docstring describes `{unknown[0]}`, which is no argument. Arguments: {', '.join(p.name for p in parameters)}."
+        )
     return Signature(description=description, parameters=tuple(parameters), context_name=context_name)
 
 
