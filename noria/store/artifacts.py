@@ -9,7 +9,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -135,7 +135,7 @@ class ArtifactStore:
         return sorted(f for f in self.root.glob("*/*") if f.is_dir() and f.parent.name in get_args(ArtifactKind))
 
     @contextmanager
-    def _locked(self, folder: Path, wait_seconds: float) -> Iterator[None]:
+    def _locked(self, folder: Path, wait_seconds: float) -> Generator[None]:
         """Hold the artifact's lock; the operating system frees it when the process dies."""
         owner = folder.with_name(f"{folder.name}.owner")
         with disk_errors(folder):

@@ -8,7 +8,7 @@ committed survives a power cut) and one writer at a time, who takes the write lo
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Self
@@ -51,13 +51,13 @@ class Database:
         return self.url.get_backend_name() == "sqlite"
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
+    def read(self) -> Generator[Connection]:
         """One consistent view of the database. Raises StoreError."""
         with self._translated(), self.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self) -> Generator[Connection]:
         """One transaction with the write lock: all of it is committed at the end, or nothing. Raises StoreError."""
         with self._writer, self._translated(), self.engine.connect() as connection:
             connection = connection.execution_options(noria_write=True)
@@ -91,7 +91,7 @@ class Database:
             migrate(connection)
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self) -> Generator[None]:
         try:
             yield
         except (sql_errors.SQLAlchemyError, sqlite3.Error, UnicodeEncodeError) as error:

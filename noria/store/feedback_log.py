@@ -25,17 +25,17 @@ class FeedbackLog:
         """Check and keep one piece. Raises DataError for a value that does not fit its kind, and for an unknown receipt or step."""
         return self.add_many([{"receipt": receipt, "kind": kind, "value": value, "source": source, "role": role, "step": step}])[0]
 
-    def add_many(self, pieces: Sequence[Mapping[str, Any]]) -> list[Feedback]:
-        """As `add`, all or none. A DataError names the piece (counted from 1) when there are several."""
+    def add_many(self, pieces: Sequence[Mapping[str, Any]], places: Sequence[str] | None = None) -> list[Feedback]:
+        """As `add`, all or none. `places` (such as "'f.jsonl' line 3") says in a DataError where each piece came from."""
         now = self._clock.now()
         checked: list[Feedback] = []
         with self._database.write() as connection:
-            for number, piece in enumerate(pieces, start=1):
+            for index, piece in enumerate(pieces):
                 try:
                     feedback = Feedback.checked(id=new_id("fb"), created_at=now, **piece)
                     _check_receipt(connection, feedback)
                 except DataError as error:
-                    raise DataError(f"Feedback {number}: {error}" if len(pieces) > 1 else str(error)) from error
+                    raise DataError(f"{places[index]}: {error}" if places else str(error)) from error
                 checked.append(feedback)
             if checked:
                 rows = [{**f.model_dump(), "value": dump_json(f.value, "Feedback `value`")} for f in checked]
@@ -79,7 +79,8 @@ class FeedbackLog:
             by_role = _counts(connection, table.c.role)
             thumbs = _counts(connection, table.c.value, table.c.kind == "thumb")
             distinct = [func.count(func.distinct(column)) for column in (table.c.source, table.c.receipt)]
-            sources, turns, first, last = connection.execute(select(*distinct, func.min(table.c.created_at), func.max(table.c.created_at))).one()
+            sources, turns = connection.execute(select(distinct[0], distinct[1])).one()
+            first, last = connection.execute(select(func.min(table.c.created_at), func.max(table.c.created_at))).one()
             joined = select(func.count(func.distinct(tables.turns.c.conversation_id))).join(table, table.c.receipt == tables.turns.c.id)
             conversations = connection.execute(joined).scalar_one()
         return {

@@ -1,7 +1,7 @@
 """Rows of the trace tables to records, inside the caller's transaction."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, select
@@ -9,6 +9,9 @@ from sqlalchemy import Connection, RowMapping, select
 from noria.errors import DataError
 from noria.schema import Conversation, Message, Record, Step, Turn, canonical_json
 from noria.store import blobs, tables
+
+
+StoredRow = RowMapping | Mapping[str, Any]
 
 
 class Entry(Record):
@@ -28,7 +31,7 @@ def dump_json(value: Any, what: str) -> str:
         raise DataError(f"{what} cannot be stored as JSON: {error}.") from error
 
 
-def read_conversation(row: RowMapping) -> Conversation:
+def read_conversation(row: StoredRow) -> Conversation:
     return Conversation(
         id=row["id"],
         release_id=row["release_id"],
@@ -39,7 +42,7 @@ def read_conversation(row: RowMapping) -> Conversation:
     )
 
 
-def read_turns(connection: Connection, rows: Sequence[RowMapping]) -> list[Turn]:
+def read_turns(connection: Connection, rows: Sequence[StoredRow]) -> list[Turn]:
     hashes = [row["answer_hash"] for row in rows if row["answer_hash"] is not None]
     answers = dict(zip(hashes, blobs.get_messages(connection, hashes), strict=True)) if hashes else {}
     return [
@@ -55,14 +58,14 @@ def read_turns(connection: Connection, rows: Sequence[RowMapping]) -> list[Turn]
     ]
 
 
-def read_steps(connection: Connection, rows: Sequence[RowMapping]) -> list[Step]:
+def read_steps(connection: Connection, rows: Sequence[StoredRow]) -> list[Step]:
     """The steps with their packed parts, in two statements however many there are."""
     columns = ("input_messages", "prompt_token_ids", "token_ids", "logprobs")
     packed = blobs.get_blobs(connection, {row[c] for row in rows for c in columns if row[c] is not None})
     return [_read_step(row, packed) for row in rows]
 
 
-def _read_step(row: RowMapping, packed: dict[str, bytes]) -> Step:
+def _read_step(row: StoredRow, packed: dict[str, bytes]) -> Step:
     inputs = json.loads(row["inputs"])
     if row["input_messages"] is not None:
         inputs["messages"] = blobs.unpack_hashes(packed[row["input_messages"]])

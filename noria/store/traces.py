@@ -120,7 +120,7 @@ class Traces:
                 connection.execute(update(table).where(table.c.id == row["conversation_id"]).values(visible_hash=visible))
             ended = {"state": state, "answer_hash": answer_hash, "ended_at": self._clock.now()}
             connection.execute(update(tables.turns).where(tables.turns.c.id == turn_id).values(ended))
-            return read_turns(connection, [{**row, **ended}])[0]  # type: ignore[list-item]
+            return read_turns(connection, [{**row, **ended}])[0]
 
     def turn(self, receipt: str) -> Turn | None:
         with self._database.read() as connection:
@@ -194,12 +194,22 @@ class Traces:
             if generation is not None:
                 ended |= _packed_tokens(connection, generation)
             connection.execute(update(table).where(table.c.id == step_id).values(ended))
-            return read_steps(connection, [{**row, **ended}])[0]  # type: ignore[list-item]
+            return read_steps(connection, [{**row, **ended}])[0]
 
     def steps(self, turn_id: str) -> list[Step]:
         with self._database.read() as connection:
             query = select(tables.steps).where(tables.steps.c.turn_id == turn_id).order_by(tables.steps.c.index)
             return read_steps(connection, connection.execute(query).mappings().all())
+
+    def conversation_steps(self, conversation_id: str, kind: StepKind) -> list[Step]:
+        """The steps of one kind in all turns, in order, without their token ids and log-probabilities."""
+        table = tables.steps
+        query = select(table).join(tables.turns, tables.turns.c.id == table.c.turn_id)
+        query = query.where(tables.turns.c.conversation_id == conversation_id, table.c.kind == kind).order_by(table.c.seq)
+        with self._database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+            bare: dict[str, Any] = {"prompt_token_ids": None, "token_ids": None, "logprobs": None}
+            return read_steps(connection, [{**row, **bare} for row in rows])
 
     def put_message(self, message: Message) -> str:
         """Store a message on its own (a system prompt, say) and return its address."""
@@ -231,7 +241,9 @@ class Traces:
         return self.put_blob(dump_json([tool.model_dump() for tool in tools], "`tools`").encode())
 
     def tools(self, address: str) -> list[ToolSpec]:
-        return [ToolSpec.model_validate(tool) for tool in json.loads(self.blob(address))]
+        """The tools at this address, stored by `put_tools` or as a JSON list of OpenAI's function schemas."""
+        stored = json.loads(self.blob(address))
+        return [ToolSpec.from_openai(tool) if "function" in tool else ToolSpec.model_validate(tool) for tool in stored]
 
 
 def _turn_row(connection: Connection, turn_id: str) -> RowMapping:

@@ -1,0 +1,55 @@
+"""Task files: read with every row checked, write whole, find near-duplicates, split training from evaluation without a leak.
+
+Comes in: JSONL files of the formats in `noria.data.examples`; goes out: their rows as frozen models. What it does not cover yet: corpora in other
+formats, cleaning, decontamination against public benchmarks.
+"""
+
+from noria.data.duplicates import NearDuplicates, jaccard, ngrams
+from noria.data.examples import (
+    EXAMPLES,
+    AnswerExample,
+    ChatExample,
+    ClassifyExample,
+    CorpusExample,
+    Example,
+    PreferenceExample,
+    TagExample,
+    Task,
+    TextPairExample,
+    ThumbsExample,
+    example_key,
+    message_row,
+)
+from noria.data.split import Item, Side, Split, split_by_group, split_by_time
+from noria.data.tasks import check_task, read_chat, read_objects, read_preferences, read_task, read_thumbs, write_task
+
+__all__ = [
+    "EXAMPLES",
+    "AnswerExample",
+    "ChatExample",
+    "ClassifyExample",
+    "CorpusExample",
+    "Example",
+    "Item",
+    "NearDuplicates",
+    "PreferenceExample",
+    "Side",
+    "Split",
+    "TagExample",
+    "Task",
+    "TextPairExample",
+    "ThumbsExample",
+    "check_task",
+    "example_key",
+    "jaccard",
+    "message_row",
+    "ngrams",
+    "read_chat",
+    "read_objects",
+    "read_preferences",
+    "read_task",
+    "read_thumbs",
+    "split_by_group",
+    "split_by_time",
+    "write_task",
+]

@@ -1,0 +1,63 @@
+"""Near-duplicates by their character n-grams: works in any language, Chinese included.
+
+MinHash with locality-sensitive hashing proposes candidates (Broder 1997; Indyk and Motwani 1998), the exact Jaccard similarity of the n-gram
+sets decides, so nothing is called a duplicate that is none.
+"""
+
+import unicodedata
+import zlib
+from collections.abc import Hashable
+from typing import Any
+
+_NUM_PERMUTATIONS = 128
+_NGRAM = 5
+_NGRAM_IDEOGRAPHS = 2
+"""Chinese carries in two characters what English carries in five."""
+
+
+class NearDuplicates:
+    """An index of texts that answers which of them are nearly the same as another.
+
+    Args:
+        threshold: Jaccard similarity of the n-gram sets, 0..1, from which two texts are near-duplicates.
+    """
+
+    def __init__(self, threshold: float = 0.8) -> None:
+        from datasketch import MinHash, MinHashLSH
+
+        # Candidates are asked for well below the threshold, so that hashing misses next to none of the true pairs.
+        self._threshold = threshold
+        self._index = MinHashLSH(threshold=max(0.1, threshold - 0.25), num_perm=_NUM_PERMUTATIONS)
+        self._empty = MinHash(num_perm=_NUM_PERMUTATIONS, hashfunc=zlib.crc32)
+        self._grams: dict[Hashable, frozenset[str]] = {}
+
+    def add(self, key: Hashable, text: str) -> None:
+        """Put a text into the index under a key of its own."""
+        grams = ngrams(text)
+        self._grams[key] = grams
+        self._index.insert(key, self._signature(grams))
+
+    def find(self, text: str) -> list[tuple[Hashable, float]]:
+        """Keys of the near-duplicates of a text with their similarity, the most similar first."""
+        grams = ngrams(text)
+        found = ((key, jaccard(grams, self._grams[key])) for key in self._index.query(self._signature(grams)))
+        return sorted(((key, s) for key, s in found if s >= self._threshold), key=lambda pair: (-pair[1], str(pair[0])))
+
+    def _signature(self, grams: frozenset[str]) -> Any:
+        signature = self._empty.copy()
+        signature.update_batch([gram.encode("utf-8", "surrogatepass") for gram in grams])
+        return signature
+
+
+def ngrams(text: str) -> frozenset[str]:
+    """The set of character n-grams of a text, without regard to case, width and white space."""
+    plain = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    num_ideographs = sum("\u3400" <= c <= "\u9fff" for c in plain)
+    size = _NGRAM_IDEOGRAPHS if num_ideographs * 3 > len(plain) else _NGRAM
+    return frozenset(plain[i : i + size] for i in range(max(1, len(plain) - size + 1)))
+
+
+def jaccard(left: frozenset[str], right: frozenset[str]) -> float:
+    """Shared n-grams over all n-grams."""
+    shared = len(left & right)
+    return shared / (len(left) + len(right) - shared)
