@@ -6,19 +6,23 @@ In: `NAME.jsonl` of a project's `evals/`, or the held-out decisions of an export
     {"id", "kind": "decision", "messages": [...], "expect": {"reply": {"contains": [...], "not_contains": [...], "not_call": [...] | true}}}
     {"id", "kind": "score", "messages": [...], "reference": "...", "metric"?: "token_f1"}
 
-Messages and tools are in the OpenAI format; without `tools` the project's own are offered. Out: a `SuiteRun`, one `ItemResult` an item, kept
-line by line in a results file so that a killed run goes on where it was. A run that lacks an item is incomplete, and the gate refuses it.
+Messages and tools are in the OpenAI format; without `tools` the project's own are offered. `today` (a date) is the day the conversation
+takes place; without it `DEFAULT_DAY`. `chat_suite` makes one item of each trained-on message of a chat task file.
+
+Out: a `SuiteRun`, one `ItemResult` an item, kept line by line in a results file so that a killed run goes on where it was. A run that lacks an
+item is incomplete, and the gate refuses it.
 Episodes of an environment are run by `lifecycle.episodes` and arrive here as finished results.
 """
 
-import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
+from noria.data import read_chat, read_objects
 from noria.errors import DataError
 from noria.evaluate.metrics import TextMetric, exact_calls, named_calls, reply_matches, text_score
 from noria.schema import Generation, GenerationRequest, Generator, Message, ToolSpec, canonical_json
@@ -30,6 +34,8 @@ Progress = Callable[[int, int], None]
 """Called with items done and items in all."""
 CONCURRENCY = 16
 MAX_ANSWER_TOKENS = 160
+DEFAULT_DAY = date(2026, 3, 2)
+"""A Monday; the day of items that name none, so that a suite gives the same answers every day."""
 
 
 class Item(Record):
@@ -42,6 +48,7 @@ class Item(Record):
     expect: dict[str, Any] = {}
     reference: str = ""
     metric: TextMetric = "token_f1"
+    today: date = DEFAULT_DAY
 
 
 class Suite(Record):
@@ -90,11 +97,7 @@ class SuiteRun(Record):
 
 def load_suite(path: Path) -> Suite:
     """Read and check a suite. Raises DataError naming file, line, field, value and what is allowed."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"Suite '{path}' cannot be read: {error}.") from error
-    items = tuple(_parse_item(line, f"'{path}' line {number}") for number, line in enumerate(lines, 1) if line.strip())
+    items = tuple(_checked_item(data, f"'{path}' line {number}") for number, data in read_objects(path))
     return checked_suite(path.stem, items, f"'{path}'")
 
 
@@ -112,19 +115,30 @@ def checked_suite(name: str, items: Sequence[Item], where: str) -> Suite:
     return Suite(name=name, items=tuple(items))
 
 
-def _parse_item(line: str, where: str) -> Item:
-    try:
-        data = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{where} is not JSON: {error}.") from error
-    if not isinstance(data, dict):
-        raise DataError(f"{where}: an item is an object, not {data!r:.60}.")
+def chat_suite(path: Path, name: str, max_items: int | None = None) -> Suite:
+    """One decision item for each message that a chat task file trains on: what came before it asks, the message is the right answer.
+
+    With `max_items` those spread evenly over the file. Raises DataError.
+    """
+    items: list[Item] = []
+    for number, example in enumerate(read_chat(path), 1):
+        for index, (message, train) in enumerate(zip(example.messages, example.train, strict=True)):
+            if train and index > 0:
+                item_id = f"{example.id or number}:{index}"
+                before, tools = example.messages[:index], example.tools or None
+                items.append(Item(id=item_id, kind="decision", messages=before, tools=tools, expect=expected_decision(message)))
+    if max_items is not None and len(items) > max_items:
+        items = [items[k * len(items) // max_items] for k in range(max_items)]
+    return checked_suite(name, items, f"'{path}'")
+
+
+def _checked_item(data: Mapping[str, Any], where: str) -> Item:
     kind: Any = data.get("kind")
     if kind not in get_args(ItemKind):
         raise DataError(f"{where}: `kind` is {kind!r:.60}; allowed: {', '.join(get_args(ItemKind))}.")
     if not isinstance(data.get("id"), str) or not data["id"]:
         raise DataError(f"{where}: `id` is {data.get('id')!r:.60}; it must be a text that is not empty.")
-    allowed = {"id", "kind", "messages", "tools"} | ({"expect"} if kind == "decision" else {"reference", "metric"})
+    allowed = {"id", "kind", "messages", "tools", "today"} | ({"expect"} if kind == "decision" else {"reference", "metric"})
     if unknown := sorted(set(data) - allowed):
         raise DataError(f"{where}: unknown field `{unknown[0]}`; allowed for kind {kind!r}: {', '.join(sorted(allowed))}.")
     if not isinstance(data.get("messages"), list) or not data["messages"]:
@@ -134,14 +148,24 @@ def _parse_item(line: str, where: str) -> Item:
         tools = tuple(ToolSpec.from_openai(t) for t in data["tools"]) if data.get("tools") else None
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
+    item = Item(id=data["id"], kind=kind, messages=messages, tools=tools, today=_day(data.get("today"), where))
     if kind == "decision":
-        return Item(id=data["id"], kind=kind, messages=messages, tools=tools, expect=_checked_expect(data.get("expect"), where))
+        return item.model_copy(update={"expect": _checked_expect(data.get("expect"), where)})
     reference, metric = data.get("reference"), data.get("metric", "token_f1")
     if not isinstance(reference, str) or not reference.strip():
         raise DataError(f"{where}: `reference` is {reference!r:.60}; it must be the text a good answer resembles.")
     if metric not in get_args(TextMetric):
         raise DataError(f"{where}: `metric` is {metric!r:.60}; allowed: {', '.join(get_args(TextMetric))}.")
-    return Item(id=data["id"], kind=kind, messages=messages, tools=tools, reference=reference, metric=metric)
+    return item.model_copy(update={"reference": reference, "metric": metric})
+
+
+def _day(value: Any, where: str) -> date:
+    if value is None:
+        return DEFAULT_DAY
+    try:
+        return date.fromisoformat(value)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: `today` is {value!r:.60}; it must be a date such as 2026-03-02.") from error
 
 
 def _checked_expect(expect: Any, where: str) -> dict[str, Any]:
@@ -205,16 +229,14 @@ def run_suite(
     suite: Suite,
     generator: Generator,
     *,
-    tools: Sequence[ToolSpec] = (),
-    system_prompt: str = "",
+    make_request: Callable[[Item], GenerationRequest] | None = None,
     results_path: Path | None = None,
     progress: Progress | None = None,
 ) -> SuiteRun:
     """Ask `generator` every item, greedily, many at once; results already in `results_path` are not asked again.
 
     Args:
-        tools: Offered where an item brings none.
-        system_prompt: Put before messages that have no system message.
+        make_request: What is asked for an item; by default its own messages and tools.
         results_path: Grows by one line an item, flushed to disk at the end.
     """
     done = {r.id: r for r in read_results(results_path)} if results_path else {}
@@ -223,7 +245,7 @@ def run_suite(
     stopped = threading.Event()
 
     def answer(item: Item) -> ItemResult | None:
-        return None if stopped.is_set() else grade(item, generator.generate(_request(item, tools, system_prompt)))
+        return None if stopped.is_set() else grade(item, generator.generate((make_request or item_request)(item)))
 
     with ThreadPoolExecutor(max_workers=CONCURRENCY) as pool, ResultsFile(results_path) as out:
         futures = [pool.submit(answer, item) for item in todo]
@@ -242,13 +264,12 @@ def run_suite(
     return SuiteRun(suite=suite.name, kind=suite.kind, expected_ids=tuple(i.id for i in suite.items), results=tuple(results))
 
 
-def _request(item: Item, tools: Sequence[ToolSpec], system_prompt: str) -> GenerationRequest:
+def item_request(item: Item, system_prompt: str = "", tools: Sequence[ToolSpec] = ()) -> GenerationRequest:
+    """The request of an item: a system prompt where it has none, `tools` where it brings none; text to be scored is asked without tools."""
     messages = item.messages
     if system_prompt and messages[0].role != "system":
         messages = (Message(role="system", content=system_prompt), *messages)
-    offered = item.tools if item.tools is not None else tuple(tools)
-    if item.kind == "score":
-        offered = ()
+    offered = () if item.kind == "score" else item.tools if item.tools is not None else tuple(tools)
     return GenerationRequest(messages=messages, tools=offered, max_tokens=MAX_ANSWER_TOKENS, temperature=0.0)
 
 

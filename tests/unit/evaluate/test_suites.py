@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import pytest
 
 from noria.errors import DataError, ModelError
 from noria.evaluate.metrics import exact_calls, named_calls, reply_matches, token_f1
-from noria.evaluate.suites import Suite, expected_decision, load_suite, mean_metrics, read_results, run_suite, suite_paths
+from noria.evaluate.suites import Suite, chat_suite, expected_decision, item_request, load_suite, mean_metrics, read_results, run_suite, suite_paths
 from noria.schema import Delta, Generation, GenerationRequest, Message, ToolCall, ToolSpec
 
 BOOK = ToolSpec(name="book", parameters={"type": "object", "properties": {"guests": {"type": "integer"}}})
+ASK = partial(item_request, tools=[BOOK], system_prompt="You keep the desk.")
 
 
 class Desk:
@@ -59,7 +61,7 @@ def test_a_suite_runs_and_is_graded() -> None:
     reply = {"reply": {"contains": ["WELCOME"], "not_contains": ["sorry"]}}
     suite = written(line("a"), line("b", "3"), line("c", "Hello", expect=reply), line("d", "Hello", expect={"reply": {"contains": ["menu"]}}))
     seen: list[tuple[int, int]] = []
-    run = run_suite(suite, Desk(), tools=[BOOK], progress=lambda done, total: seen.append((done, total)))
+    run = run_suite(suite, Desk(), make_request=ASK, progress=lambda done, total: seen.append((done, total)))
     assert {r.id: r.value for r in run.results} == {"a": 1.0, "b": 0.0, "c": 1.0, "d": 0.0}
     assert run.complete
     assert (run.metric("exact_calls"), run.metric("named_calls"), run.metric("replies"), run.mean) == (0.5, 1.0, 0.5, 0.5)
@@ -69,7 +71,7 @@ def test_a_suite_runs_and_is_graded() -> None:
 
 def test_score_items_offer_no_tools() -> None:
     suite = written(line("a", "2", kind="score", reference="good evening"))
-    run = run_suite(suite, Desk(), tools=[BOOK])
+    run = run_suite(suite, Desk(), make_request=ASK)
     assert suite.kind == "score"
     assert run.results[0].value == pytest.approx(0.8)
 
@@ -78,19 +80,19 @@ def test_a_killed_run_goes_on_where_it_was() -> None:
     suite = written(*(line(f"i{k}", str(k)) for k in range(40)))
     path = Path("results.jsonl")
     with pytest.raises(ModelError):
-        run_suite(suite, Desk(fails_on="39"), tools=[BOOK], results_path=path)
+        run_suite(suite, Desk(fails_on="39"), make_request=ASK, results_path=path)
     with path.open("ab") as file:
         file.write(b'{"id": "i1')
     kept = {r.id for r in read_results(path)}
     second = Desk()
-    run = run_suite(suite, second, tools=[BOOK], results_path=path)
+    run = run_suite(suite, second, make_request=ASK, results_path=path)
     assert run.complete
     assert len(second.asked) == 40 - len(kept)
     assert sorted(r.id for r in read_results(path)) == sorted(r.id for r in run.results)
 
 
 def test_an_incomplete_run_says_so() -> None:
-    run = run_suite(written(line("a"), line("b")), Desk(), tools=[BOOK])
+    run = run_suite(written(line("a"), line("b")), Desk(), make_request=ASK)
     assert not run.model_copy(update={"results": run.results[:1]}).complete
     assert not run.model_copy(update={"results": (*run.results, run.results[0])}).complete
 
@@ -98,8 +100,9 @@ def test_an_incomplete_run_says_so() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("{", "line 1 is not JSON"),
-        ("[]", "an item is an object"),
+        ("{", "line 1: not JSON"),
+        ("[]", "is no object"),
+        (line("a", today="Monday"), "`today` is 'Monday'; it must be a date"),
         (line("a", kind="essay"), "`kind` is 'essay'; allowed: decision, score"),
         (line(""), "`id` is ''"),
         (line("a", expected={}), "unknown field `expected`"),
@@ -150,3 +153,26 @@ def test_suite_paths_are_sorted(tmp_path: Path) -> None:
     for name in ("b.jsonl", "a.jsonl", "notes.md"):
         (tmp_path / name).write_text("")
     assert [p.name for p in suite_paths(tmp_path)] == ["a.jsonl", "b.jsonl"]
+
+
+def test_a_chat_file_is_a_suite_of_its_decisions() -> None:
+    call = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"id": "c", "type": "function", "function": {"name": "book", "arguments": '{"guests":2}'}}],
+    }
+    messages = [
+        {"role": "system", "content": "You keep the desk."},
+        {"role": "user", "content": "2", "hints": ["two"]},
+        {**call, "train": True},
+        {"role": "tool", "content": "{}", "tool_call_id": "c"},
+        {"role": "assistant", "content": "Hm.", "train": False},
+        {"role": "user", "content": "Thanks"},
+        {"role": "assistant", "content": "Welcome.", "train": True},
+    ]
+    Path("held.jsonl").write_text("".join(json.dumps({"messages": messages, "tools": [BOOK.to_openai()]}) + "\n" for _ in range(10)))
+    suite = chat_suite(Path("held.jsonl"), "heldout")
+    assert [item.id for item in suite.items[:3]] == ["1:2", "1:6", "2:2"]
+    assert suite.items[0].messages[-1].hints == ("two",)
+    assert run_suite(suite, Desk()).mean == 1.0
+    assert [item.id for item in chat_suite(Path("held.jsonl"), "heldout", max_items=4).items] == ["1:2", "3:6", "6:2", "8:6"]
