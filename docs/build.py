@@ -1,7 +1,8 @@
 """Renew the generated parts of the documentation; run by `make docs`, and by `make check` with `--check`.
 
 Comes in: the configuration classes (`Section`), the command line, the HTTP application, benchmarks/results/*.json. Goes out: docs/results.md,
-docs/reference/*.md, and in every other page the part between `<!-- generated: KIND ARGUMENT -->` and `<!-- end -->`. Nothing else is touched.
+docs/configuration.md, docs/reference/*.md, and in every other page the part between `<!-- generated: KIND ARGUMENT -->` and `<!-- end -->`.
+Nothing else is touched.
 
     .venv/bin/python docs/build.py [--check]
 """
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reference import commands_page, config_table, http_page
+from reference import commands_page, config_table, configuration_page, http_page
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -114,6 +115,7 @@ def with_blocks(text: str) -> str:
 def pages() -> dict[Path, str]:
     """Every page with a generated part, as it should be."""
     made = {ROOT / "docs/results.md": results_page()}
+    made[ROOT / "docs/configuration.md"] = configuration_page()
     for path, make in ((ROOT / "docs/reference/commands.md", commands_page), (ROOT / "docs/reference/http.md", http_page)):
         if (page := make()) is not None:
             made[path] = page

@@ -1,10 +1,12 @@
 """Reference texts for `build.py`, made from the code itself: configuration tables, command help, HTTP routes."""
 
+import ast
 import importlib
 import inspect
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-import click
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -18,6 +20,33 @@ def config_table(argument: str) -> str:
         for field, info in config.model_fields.items()
     ]
     return "\n".join(["| field | type | default | meaning |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def configuration_page() -> str:
+    """The tables of all sections of `noria.toml`, in the order of the folders that own them."""
+    parts = [
+        "# Configuration",
+        "",
+        "The sections of `noria.toml`, made from the code by `make docs`. A command's option wins over the file, the file over the default.",
+        "",
+    ]
+    for module, name, docstring in section_classes():
+        parts += [f"## {name}", "", f"{cell(docstring)} (`{module}`)", "", config_table(f"{module}:{name}")]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def section_classes() -> Iterator[tuple[str, str, str]]:
+    """Module, name and docstring of every direct subclass of `Section`, found in the source."""
+    root = Path(__file__).resolve().parent.parent
+    order = (root / "noria/__init__.py").read_text(encoding="utf-8")
+    paths = sorted((root / "noria").rglob("*.py"), key=lambda p: (order.find(f"{p.relative_to(root).parts[1]},"), str(p)))
+    for path in paths:
+        if "templates" in path.parts or "testing" in path.parts:
+            continue
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and any(isinstance(base, ast.Name) and base.id == "Section" for base in node.bases):
+                module = ".".join(path.relative_to(root).with_suffix("").parts)
+                yield module.removesuffix(".__init__"), node.name, (ast.get_docstring(node) or "").split("\n\n")[0]
 
 
 def type_text(annotation: Any) -> str:
@@ -82,7 +111,7 @@ def command_parts(command: Any, path: str) -> list[str]:
 def parameter_row(parameter: Any) -> str | None:
     if getattr(parameter, "hidden", False) or parameter.name == "help":
         return None
-    if isinstance(parameter, click.Argument) or parameter.param_type_name == "argument":
+    if parameter.param_type_name == "argument":
         name = f"`{parameter.human_readable_name.upper()}`"
     else:
         name = ", ".join(f"`{option}`" for option in (*parameter.opts, *parameter.secondary_opts))

@@ -174,10 +174,14 @@ def test_no_folder_or_module_without_a_noun() -> None:
     assert not [str(p.relative_to(ROOT)) for p in named if p.stem in REFUSED_NAMES and (p.is_dir() or p.suffix == ".py")]
 
 
+def is_overload(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return any(isinstance(mark, ast.Name) and mark.id == "overload" for mark in node.decorator_list)
+
+
 def definition(path: Path, name: str) -> ast.AST | None:
     """Where `name` is defined, following `from noria... import name`."""
     for node in tree(path).body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name and not is_overload(node):
             return node
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("noria."):
             for alias in node.names:
