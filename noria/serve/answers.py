@@ -13,9 +13,11 @@ from noria.schema import Delta, Generation, GenerationRequest, Generator, Messag
 from noria.serve.format import Usage, token_logprobs
 from noria.serve.receipts import StepView, usage_of
 from noria.serve.serving import Serving
-from noria.serve.wire import DEFAULT_MAX_TOKENS, ChatRequest
+from noria.serve.wire import ChatRequest
 from noria.store import Traces
 
+DEFAULT_MAX_TOKENS = 256
+"""Room for an answer of the model alone when the request names none."""
 _CALL_STARTS = ("{", "<tool_call>")
 """How the text of a tool call begins, in our rendering and in that of models with a template of their own."""
 
