@@ -1,7 +1,7 @@
 """Renew the generated parts of the documentation; run by `make docs`, and by `make check` with `--check`.
 
 Comes in: the configuration classes (`Section`), the command line, the HTTP application, benchmarks/results/*.json. Goes out: docs/results.md,
-docs/configuration.md, docs/reference/*.md, and in every other page the part between `<!-- generated: KIND ARGUMENT -->` and `<!-- end -->`.
+docs/configuration.md, docs/commands.md, and in every other page the part between `<!-- generated: KIND ARGUMENT -->` and `<!-- end -->`.
 Nothing else is touched.
 
     .venv/bin/python docs/build.py [--check]
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reference import commands_page, config_table, configuration_page, http_page
+from reference import commands_page, config_table, configuration_page, fields_table, routes_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -101,7 +101,12 @@ def headline_table(language: str) -> str:
     return "\n".join([head, "|---|---|---|", *rows]) + "\n"
 
 
-GENERATORS: dict[str, Callable[[str], str]] = {"config": config_table, "results": headline_table}
+GENERATORS: dict[str, Callable[[str], str]] = {
+    "config": config_table,
+    "fields": fields_table,
+    "results": headline_table,
+    "routes": routes_table,
+}
 
 
 def with_blocks(text: str) -> str:
@@ -114,11 +119,11 @@ def with_blocks(text: str) -> str:
 
 def pages() -> dict[Path, str]:
     """Every page with a generated part, as it should be."""
-    made = {ROOT / "docs/results.md": results_page()}
-    made[ROOT / "docs/configuration.md"] = configuration_page()
-    for path, make in ((ROOT / "docs/reference/commands.md", commands_page), (ROOT / "docs/reference/http.md", http_page)):
-        if (page := make()) is not None:
-            made[path] = page
+    made = {
+        ROOT / "docs/results.md": results_page(),
+        ROOT / "docs/configuration.md": configuration_page(),
+        ROOT / "docs/commands.md": commands_page(),
+    }
     for path in (*ROOT.glob("README*.md"), *sorted((ROOT / "docs").rglob("*.md"))):
         text = path.read_text(encoding="utf-8")
         if BLOCK.search(text) and path not in made:

@@ -5,21 +5,26 @@ import importlib
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from types import SimpleNamespace
+from typing import Any, Literal, Union, cast, get_args, get_origin
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 
 def config_table(argument: str) -> str:
     """A table of the fields of one configuration class, named as `noria.agent:AgentConfig`."""
-    module, _, name = argument.partition(":")
-    config = getattr(importlib.import_module(module), name)
     rows = [
         f"| `{field}` | {type_text(info.annotation)} | {default_text(info)} | {cell(info.description or '')} |"
-        for field, info in config.model_fields.items()
+        for field, info in model_of(argument).model_fields.items()
     ]
     return "\n".join(["| field | type | default | meaning |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def model_of(argument: str) -> type[BaseModel]:
+    module, _, name = argument.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def configuration_page() -> str:
@@ -80,15 +85,11 @@ def cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def commands_page() -> str | None:
-    """Every command with its arguments and options, from the command line itself; None as long as there is none."""
-    try:
-        import typer
+def commands_page() -> str:
+    """Every command with its arguments and options, from the command line itself."""
+    import typer
 
-        main = importlib.import_module("noria.cli.main")
-    except ModuleNotFoundError:
-        return None
-    root = typer.main.get_command(main.app)
+    root = typer.main.get_command(importlib.import_module("noria.cli.main").app)
     parts = ["# Commands", "", "Made from the command line by `make docs`. Every command answers `--help`.", ""]
     parts += command_parts(root, "noria")
     return "\n".join(parts).rstrip() + "\n"
@@ -120,19 +121,21 @@ def parameter_row(parameter: Any) -> str | None:
     return f"| {name} | {shown} | {cell(getattr(parameter, 'help', None) or '')} |"
 
 
-def http_page() -> str | None:
-    """Every route with its first sentence, from the application's OpenAPI document; None as long as there is no application."""
-    try:
-        serve = importlib.import_module("noria.serve")
-    except ModuleNotFoundError:
-        return None
-    if not hasattr(serve, "openapi"):
-        return None
-    document = serve.openapi()
-    parts = ["# HTTP", "", "Made from the application's OpenAPI document by `make docs`; the server shows it at `/openapi.json`.", ""]
-    parts += ["| method | path | what it does |", "|---|---|---|"]
+def routes_table(_: str) -> str:
+    """Method, path and body of every route, from the application's OpenAPI document."""
+    from noria.serve import ServeConfig, create_app
+
+    document = create_app(cast(Any, SimpleNamespace(config=ServeConfig()))).openapi()
+    rows = []
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            text = operation.get("description") or operation.get("summary") or ""
-            parts.append(f"| {method.upper()} | `{path}` | {cell(text.split(chr(10) + chr(10))[0])} |")
-    return "\n".join(parts) + "\n"
+            schema = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+            body = schema.get("$ref", "").rpartition("/")[2]
+            rows.append(f"| {method.upper()} | `{path}` | {f'`{body}`' if body else ''} |")
+    return "\n".join(["| method | path | body |", "|---|---|---|", *rows]) + "\n"
+
+
+def fields_table(argument: str) -> str:
+    """Field, type and default of a request body, named as `noria.serve.wire:ChatBody`."""
+    rows = [f"| `{field}` | {type_text(info.annotation)} | {default_text(info)} |" for field, info in model_of(argument).model_fields.items()]
+    return "\n".join(["| field | type | default |", "|---|---|---|", *rows]) + "\n"

@@ -80,6 +80,23 @@ def test_commands_and_flags_exist() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_every_route_is_described() -> None:
+    page = (ROOT / "docs/http.md").read_text(encoding="utf-8")
+    table = {match[1] for match in re.finditer(r"^\| (?:GET|POST) \| `([^`]+)`", page, re.MULTILINE)}
+    prose = re.sub(r"^\|.*$", "", page, flags=re.MULTILINE)
+    described = {path for path in table if path in prose or path.split("/{")[0] in prose}
+    assert table
+    assert table - described == set(), "say in docs/http.md what these do"
+
+
+def test_docs_named_in_the_code_exist() -> None:
+    sources = [
+        p for folder in ("noria", "benchmarks", "tests") for p in (ROOT / folder).rglob("*") if p.suffix in (".py", ".toml", ".md", ".js", ".html")
+    ]
+    named = {(name, path) for path in sources for name in re.findall(r"\bdocs/[\w/-]+\.(?:md|py)\b", path.read_text(encoding="utf-8"))}
+    assert not [f"{path.relative_to(ROOT)}: {name}" for name, path in named if not (ROOT / name).exists()]
+
+
 def test_every_environment_variable_is_on_its_page() -> None:
     page = (ROOT / "docs/environment-variables.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^\| `([A-Z_]+)`", page, re.MULTILINE))
