@@ -65,7 +65,7 @@ class Draft:
 
     def beat(self, kind: str, tasks: Sequence[tuple[str, dict[str, Any]]], text: str = "", withheld: str = "", **more: Any) -> Beat:
         """Add a beat about calls of tools; with no `text` every task is asked for in a sentence of its own, `withheld` left out."""
-        full = " ".join(self.speaker.request(tool, args) for tool, args in tasks) if not text else text
+        full = ("" if self.language == "zh" else " ").join(self.speaker.request(tool, args) for tool, args in tasks) if not text else text
         if withheld:
             (tool, args) = tasks[0]
             text = self.speaker.request(tool, {**args, **more.get("initial", {})}, [withheld])

@@ -47,7 +47,7 @@ class Speaker:
         forms = [self.rng.choice(parts[slot]) for slot in told if slot in parts]
         if not section.get("fixed") and self.language == "en":
             self.rng.shuffle(forms)
-        joined = (" " if self.language == "en" else "").join(forms)
+        joined = " ".join(forms)
         return sentence(self.rng.choice(section["patterns"]).replace("{parts}", joined), spoken)
 
     def answer(self, tool: str, argument: str, value: Any) -> str:
