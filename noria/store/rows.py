@@ -10,7 +10,6 @@ from noria.errors import DataError
 from noria.schema import Conversation, Message, Record, Step, Turn, canonical_json
 from noria.store import blobs, tables
 
-
 StoredRow = RowMapping | Mapping[str, Any]
 
 

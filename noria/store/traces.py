@@ -52,6 +52,17 @@ class Traces:
         with self._database.read() as connection:
             return [read_conversation(row) for row in connection.execute(query).mappings()]
 
+    def conversations_of(self, receipts: Sequence[str]) -> dict[str, Conversation]:
+        """Receipt to the conversation it belongs to; receipts that nobody gave out are left out."""
+        wanted, found = sorted(set(receipts)), {}
+        with self._database.read() as connection:
+            for start in range(0, len(wanted), 500):
+                query = select(tables.conversations, tables.turns.c.id.label("receipt"))
+                query = query.join(tables.turns, tables.turns.c.conversation_id == tables.conversations.c.id)
+                query = query.where(tables.turns.c.id.in_(wanted[start : start + 500]))
+                found.update((row["receipt"], read_conversation(row)) for row in connection.execute(query).mappings())
+        return found
+
     def find_by_history(self, messages: Sequence[Message]) -> Conversation | None:
         """The newest conversation that holds exactly these messages: either all it has, or what its client has seen of it.
 

@@ -1,0 +1,150 @@
+"""Where personal data stand in a text, found by pattern and checksum alone: no language model, no network.
+
+presidio's recognisers know e-mail addresses, phone numbers, cards, IBANs, IP addresses and URLs; the Chinese ones (mobile number, resident identity
+number, bank card) are written here. Dates, times, prices and numbers of up to six digits are left alone. Names and postal addresses have no pattern:
+they are not found.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
+
+from noria.feedback.config import Entity
+
+
+class Span(NamedTuple):
+    """Personal data of one kind between two character positions."""
+
+    start: int
+    end: int
+    entity: Entity
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pattern:
+    entity: Entity
+    regex: re.Pattern[str]
+    valid: Callable[[str], bool]
+
+
+def _digits(text: str) -> str:
+    return "".join(c for c in text if c in "0123456789")
+
+
+def luhn(text: str) -> bool:
+    """The check of card numbers (ISO/IEC 7812-1): the doubled sum ends in 0."""
+    doubled = [int(d) * (1 + i % 2) for i, d in enumerate(reversed(_digits(text)))]
+    return sum(n - 9 if n > 9 else n for n in doubled) % 10 == 0
+
+
+def resident_id(text: str) -> bool:
+    """The check of a Chinese resident identity number (GB 11643-1999): a weighted sum modulo 11 names the last character."""
+    weights = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+    return "10X98765432"[sum(int(d) * w for d, w in zip(text, weights, strict=False)) % 11] == text[-1].upper()
+
+
+_CHINESE = (
+    _Pattern(
+        entity="phone",
+        regex=re.compile(r"(?<![\d.])(?:(?:\+|00)?86[- ]?)?1[3-9]\d(?:[- ]?\d{4}){2}(?!\d)"),
+        valid=lambda text: True,
+    ),
+    _Pattern(
+        entity="id_number",
+        regex=re.compile(r"(?<![0-9A-Za-z])[1-9]\d{5}(?:18|19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx](?![0-9A-Za-z])"),
+        valid=resident_id,
+    ),
+    _Pattern(entity="card", regex=re.compile(r"(?<![\d.])[3-69]\d{3}(?:[- ]?\d{4}){2,3}[- ]?\d{1,4}(?!\d)"), valid=luhn),
+)
+
+_NUMBERS_LEFT_ALONE = re.compile(
+    r"(?<![\w-])\d{4}([-/.])\d{1,2}\1\d{1,2}(?:[T ]\d{1,2}:\d{2}(?::\d{2})?(?:\.\d+)?(?:Z|[+-]\d{2}:?\d{2})?)?(?![\w-])"  # 2026-03-04T18:30:00Z
+    r"|(?<![\w-])\d{1,2}([-/.])\d{1,2}\2(?:\d{4}|\d{2})(?![\w-])"  # 04/03/2026
+    r"|\d{4}年\d{1,2}月(?:\d{1,2}[日号])?|\d{1,2}月\d{1,2}[日号]"
+    r"|(?<![\d:])\d{1,2}:\d{2}(?::\d{2})?(?![\d:])"  # 18:30
+    r"|[$€£¥￥]\s?\d[\d,. ]*\d|(?<![\d-])\d[\d,.]*\s?(?:元|块|美元|dollars?|euros?|pounds?|yuan|USD|EUR|GBP|CNY|RMB)(?![A-Za-z])",
+    re.IGNORECASE | re.ASCII,
+)
+_MAYBE_NUMBER = re.compile(r"\d(?:[-\s().+/]{0,3}\d){6}", re.ASCII)
+_MAYBE_IBAN = re.compile(r"[A-Z]{2}\d{2}[ -]?[A-Z0-9]{4}")
+_MAYBE_IP = re.compile(r"\d\.\d{1,3}\.\d|:[0-9A-Fa-f]*:")
+_MAYBE_URL = re.compile(r"[A-Za-z0-9]\.[A-Za-z]{2}|://")
+_PRIORITY: dict[Entity, int] = {"email": 0, "iban": 1, "id_number": 2, "card": 3, "phone": 4, "url": 5, "ip": 6}
+
+
+class PersonalData:
+    """Finds the given kinds of personal data; recognisers are made once, and a text met again is not searched again."""
+
+    def __init__(self, entities: tuple[Entity, ...], phone_regions: tuple[str, ...]) -> None:
+        self._entities = frozenset(entities)
+        self._phone_regions = phone_regions
+        self.find = lru_cache(maxsize=50_000)(self._find)
+
+    def _find(self, text: str) -> tuple[Span, ...]:
+        """Spans in order, none over another; of two that overlap the longer one stays."""
+        found = [span for span in self._candidates(text) if span.entity in self._entities]
+        taken: list[Span] = []
+        for span in sorted(found, key=lambda s: (s.start - s.end, _PRIORITY[s.entity], s.start)):
+            if all(span.end <= other.start or span.start >= other.end for other in taken):
+                taken.append(span)
+        return tuple(sorted(taken))
+
+    def _candidates(self, text: str) -> Iterator[Span]:
+        """Every recogniser costs something, so each runs only on a text that could hold what it looks for."""
+        if "@" in text and "email" in self._entities:
+            yield from _presidio(self._recognizers["email"], "email", text)
+        if "url" in self._entities and _MAYBE_URL.search(text):
+            yield from _presidio(self._recognizers["url"], "url", text)
+        if "iban" in self._entities and _MAYBE_IBAN.search(text):
+            yield from _presidio(self._recognizers["iban"], "iban", text)
+        if "ip" in self._entities and _MAYBE_IP.search(text):
+            found = _presidio(self._recognizers["ip"], "ip", text)
+            yield from (span for span in found if _is_address(text[span.start : span.end]))
+        if not _MAYBE_NUMBER.search(text):
+            return
+        masked = _NUMBERS_LEFT_ALONE.sub(lambda m: "_" * len(m[0]), text)
+        if not _MAYBE_NUMBER.search(masked):
+            return
+        for pattern in _CHINESE:
+            yield from (Span(m.start(), m.end(), pattern.entity) for m in pattern.regex.finditer(masked) if pattern.valid(m[0]))
+        if "card" in self._entities:
+            yield from _presidio(self._recognizers["card"], "card", masked)
+        if "phone" in self._entities:
+            found = _presidio(self._recognizers["phone"], "phone", masked)
+            yield from (span for span in found if len(_digits(masked[span.start : span.end])) > 6)
+
+    @cached_property
+    def _recognizers(self) -> dict[Entity, Any]:
+        """presidio is loaded with the first text that could hold something (it takes seconds: it imports spaCy, of which nothing is used)."""
+        from presidio_analyzer import PatternRecognizer
+        from presidio_analyzer import predefined_recognizers as known
+
+        # The patterns alone for e-mail and URL: presidio's validation fetches the list of top-level domains from the network.
+        return {
+            "email": PatternRecognizer(supported_entity="EMAIL_ADDRESS", patterns=known.EmailRecognizer.PATTERNS),
+            "url": PatternRecognizer(supported_entity="URL", patterns=known.UrlRecognizer.PATTERNS[:2]),
+            "iban": known.IbanRecognizer(),
+            "ip": known.IpRecognizer(),
+            "card": known.CreditCardRecognizer(),
+            "phone": known.PhoneRecognizer(supported_regions=self._phone_regions),
+        }
+
+
+def _presidio(recognizer: Any, entity: Entity, text: str) -> Iterator[Span]:
+    """ASCII word boundaries, so that Chinese characters right beside an address do not hide it."""
+    flags = {} if entity in ("iban", "phone") else {"regex_flags": int(re.IGNORECASE | re.MULTILINE | re.ASCII)}
+    for result in recognizer.analyze(text, recognizer.supported_entities, None, **flags):
+        if result.score >= 0.3:
+            yield Span(result.start, result.end, entity)
+
+
+def _is_address(text: str) -> bool:
+    """A complete address, not `a::b` of a programming language."""
+    try:
+        ipaddress.ip_interface(text)
+    except ValueError:
+        return False
+    return ":" not in text or (text.count(":") >= 3 and any(c.isdigit() for c in text))

@@ -1,0 +1,120 @@
+"""Replace personal data by typed placeholders that mean the same value all through a conversation: <EMAIL_1>, <PHONE_2>.
+
+Texts, arguments of tool calls and results of tools are treated alike, so a model still learns to copy a guest's number from the text into a call.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from noria.feedback.config import Entity, FeedbackConfig
+from noria.feedback.personal import PersonalData
+from noria.schema import Message, canonical_json
+
+_LABELS: dict[Entity, str] = {
+    "email": "EMAIL",
+    "phone": "PHONE",
+    "card": "CARD",
+    "iban": "IBAN",
+    "ip": "IP",
+    "id_number": "ID_NUMBER",
+    "url": "URL",
+}
+
+
+class Redactor:
+    """Makes a `Redaction` for each conversation; the recognisers are shared."""
+
+    def __init__(self, config: FeedbackConfig | None = None) -> None:
+        self._config = config or FeedbackConfig()
+        self._data = PersonalData(self._config.redact, self._config.phone_regions)
+
+    def conversation(self, public: Iterable[str] = ()) -> "Redaction":
+        """Start a conversation. Values that stand in the `public` texts (system prompts) are the project's own and are kept."""
+        kept = {_same(span.entity, text[span.start : span.end]) for text in public for span in self._data.find(text)}
+        kept |= {_same(entity, value) for value in self._config.keep for entity in _LABELS}
+        return Redaction(self._data, kept)
+
+
+class Redaction:
+    """The placeholders of one conversation; the same value gets the same one, in the order of first appearance."""
+
+    def __init__(self, data: PersonalData, kept: set[tuple[str, str]]) -> None:
+        self._data = data
+        self._kept = kept
+        self._placeholders: dict[tuple[str, str], str] = {}
+        self._numbers: Counter[str] = Counter()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many different values of each kind were replaced."""
+        return dict(self._numbers)
+
+    def message(self, message: Message) -> Message:
+        """The message without personal data."""
+        calls = tuple(call.model_copy(update={"arguments": self.value(call.arguments)}) for call in message.tool_calls)
+        content = self._tool_result(message.content) if message.role == "tool" else self.text(message.content)
+        return message.model_copy(update={"content": content, "tool_calls": calls, "hints": tuple(self.text(h) for h in message.hints)})
+
+    def messages(self, messages: Sequence[Message]) -> tuple[Message, ...]:
+        return tuple(self.message(m) for m in messages)
+
+    def text(self, text: str) -> str:
+        pieces: list[str] = []
+        end = 0
+        for span in self._data.find(text):
+            pieces += [text[end : span.start], self._placeholder(span.entity, text[span.start : span.end])]
+            end = span.end
+        return "".join(pieces) + text[end:]
+
+    def value(self, value: Any) -> Any:
+        """Any JSON value, its texts redacted. A whole number that is personal data as it stands becomes its placeholder."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {key: self.value(inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.value(inner) for inner in value]
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 999_999:
+            spans = self._data.find(str(value))
+            whole = len(spans) == 1 and (spans[0].start, spans[0].end) == (0, len(str(value)))
+            return self.text(str(value)) if whole else value
+        return value
+
+    def _tool_result(self, content: str) -> str:
+        """A result that is JSON stays JSON, also where a number was replaced."""
+        if content[:1] in ("{", "["):
+            try:
+                parsed = json.loads(content)
+            except ValueError:
+                return self.text(content)
+            redacted = self.value(parsed)
+            if canonical_json(redacted) == canonical_json(parsed):
+                return content
+            return json.dumps(redacted, ensure_ascii=False, separators=(",", ":"))
+        return self.text(content)
+
+    def _placeholder(self, entity: Entity, found: str) -> str:
+        same = _same(entity, found)
+        if same in self._kept:
+            return found
+        if same not in self._placeholders:
+            label = _LABELS[entity]
+            self._numbers[label] += 1
+            self._placeholders[same] = f"<{label}_{self._numbers[label]}>"
+        return self._placeholders[same]
+
+
+def _same(entity: Entity, found: str) -> tuple[str, str]:
+    """What two ways to write one value have in common."""
+    if entity == "phone":
+        digits = "".join(c for c in found if c.isdigit())
+        digits = digits.removeprefix("00")
+        for country in ("86", "1"):
+            if len(digits) == len(country) + (11 if country == "86" else 10) and digits.startswith(country):
+                digits = digits.removeprefix(country)
+        return entity, digits
+    if entity in ("card", "iban", "id_number"):
+        return entity, "".join(c for c in found if c.isalnum()).upper()
+    return entity, found.casefold()
