@@ -5,6 +5,7 @@ twice. Tools are frozen as the model sees them (their schemas); their code stays
 """
 
 import json
+import logging
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +19,7 @@ from noria.model import ModelConfig
 from noria.schema import Release
 from noria.store import ArtifactStore, Releases, file_hash
 
+log = logging.getLogger("noria.serve")
 TOOLS_FILE = "tools.py"
 KNOWLEDGE_DIR = "knowledge"
 KNOWLEDGE_FILE = "knowledge.db"
@@ -83,10 +85,14 @@ def _freeze_knowledge(project: Project, store: ArtifactStore) -> str:
     def index(folder: Path) -> dict[str, int]:
         path = folder / KNOWLEDGE_FILE
         path.unlink(missing_ok=True)
-        with KnowledgeBase(path) as knowledge:
-            if files:
-                knowledge.add([project.root / KNOWLEDGE_DIR])
-        return {"num_documents": len(files)}
+        knowledge = KnowledgeBase(path, project.root)
+        try:
+            failed = knowledge.add([project.root / KNOWLEDGE_DIR]).failed if files else {}
+        finally:
+            knowledge.close()
+        for document, reason in failed.items():
+            log.warning("'%s' is not in the knowledge index: %s", document, reason)
+        return {"num_documents": len(files) - len(failed)}
 
     return store.build("index", files, {"part": "knowledge"}, 0, index, WAIT_SECONDS).hash
 

@@ -164,19 +164,23 @@ class StepRow {
     const rows = Object.entries(given ?? {}).map(([key, value]) => [el("dt", {}, key), el("dd", {}, pretty(value))]);
     this.body.replaceChildren(...(rows.length ? [el("h4", { t: "arguments" }), el("dl", {}, ...rows)] : []));
     if (result !== undefined) this.body.append(el("h4", { t: "result" }), el("pre", {}, pretty(parsed(result))));
+    this.offerCorrection(decision, { call: { name, arguments: given } });
+  }
+
+  offerCorrection(decision, said) {
     if (decision === undefined || decision === null) return;
-    const said = { call: { name, arguments: given } };
     this.correctButton = el("button", { class: "tool wide", disabled: this.answer.receipt === undefined, onclick: () => this.answer.correct(decision, said) },
       icon("edit"), el("span", { t: "correctStep" }));
     this.body.append(this.correctButton);
   }
 
   showSearch() {
-    const { query, sources = [] } = this.step;
+    const { query, sources = [], decision } = this.step;
     say(this.name, "search");
     this.brief.textContent = [query, ...new Set(sources.map((source) => source.title))].filter(Boolean).join(" · ");
     const list = sources.map((source) => el("details", { class: "source" }, el("summary", {}, source.title), el("p", { class: "quiet" }, source.document), el("p", { class: "said" }, source.text)));
     this.body.replaceChildren(...(list.length || this.step.state === "started" ? list : [el("p", { class: "quiet", t: "noSources" })]));
+    this.offerCorrection(decision, { call: { name: "search_knowledge", arguments: { query } } });
   }
 }
 

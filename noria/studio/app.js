@@ -16,7 +16,7 @@ class Studio extends HTMLElement {
     this.name = el("span", { class: "project" }, "Noria");
     this.live = el("span", { class: "live", hidden: true });
     this.language = el("button", { class: "plain language", lang: "zh-CN", t: "otherLanguage", onclick: () => this.switchLanguage() });
-    this.fresh = el("button", { class: "tool fresh", tLabel: "newConversation", onclick: () => { this.show("chat"); this.chat.begin(); } }, icon("plus"));
+    this.fresh = el("button", { class: "tool fresh", tLabel: "newConversation", onclick: () => { this.show("chat"); this.chat.begin(); } }, icon("plus"), el("span", { t: "newConversation" }));
     this.offline = el("p", { class: "offline", role: "status", hidden: true, t: "offline" });
     this.chat = document.createElement("noria-chat");
     this.releases = document.createElement("noria-releases");

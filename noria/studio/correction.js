@@ -48,6 +48,7 @@ export class Correction extends HTMLElement {
     this.tool.append(...this.known.map((tool) => el("option", { value: tool.name }, tool.name)));
     if (this.said.call) this.tool.value = this.said.call.name;
     this.showTool();
+    this.scrollIntoView({ block: "nearest" });
   }
 
   showKind() {
@@ -87,12 +88,17 @@ export class Correction extends HTMLElement {
     if (!this.fields) throw new FieldError(t("chooseTool"));
     const call = { name: this.tool.value, arguments: JSON.stringify(this.fields.read()) };
     const said = this.said.call;
-    if (said && said.name === call.name && JSON.stringify(said.arguments) === call.arguments) throw new FieldError(t("sameAnswer"));
+    if (said && said.name === call.name && sorted(said.arguments) === sorted(JSON.parse(call.arguments))) throw new FieldError(t("sameAnswer"));
     return { role: "assistant", content: null, tool_calls: [{ id: "call_0", type: "function", function: call }] };
   }
 }
 
 customElements.define("noria-correction", Correction);
+
+/** The same text for the same arguments, whatever their order. */
+function sorted(values) {
+  return JSON.stringify(Object.entries(values ?? {}).sort(([one], [other]) => (one < other ? -1 : 1)));
+}
 
 /** What was stored, shown under the answer it corrects. */
 export function corrected(message) {

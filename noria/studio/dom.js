@@ -73,9 +73,9 @@ export function icon(name) {
 
 /** The wheel, turning while something is being made. */
 export function wheel() {
-  const spokes = Array.from({ length: 8 }, (_, i) => svg("path", { d: "M16 13V4.5", transform: `rotate(${i * 45} 16 16)` }));
+  const spokes = Array.from({ length: 8 }, (_, i) => svg("path", { d: "M16 14V3.6M12.9 3.6h6.2", transform: `rotate(${i * 45} 16 16)` }));
   return svg("svg", { viewBox: "0 0 32 32", class: "wheel", "aria-hidden": "true", focusable: "false" },
-    svg("circle", { cx: 16, cy: 16, r: 9.5 }), svg("circle", { cx: 16, cy: 16, r: 2, class: "hub" }), ...spokes);
+    svg("circle", { cx: 16, cy: 16, r: 8.4 }), svg("circle", { cx: 16, cy: 16, r: 1.6, class: "hub" }), ...spokes);
 }
 
 /** JSON as people read it. */

@@ -5,11 +5,14 @@ import { number, t } from "./strings.js";
 
 const WIDTH = 180;
 const HEIGHT = 28;
+const EDGE = 8;
 
-/** The common scale of a report's suites: symmetric around zero, so that gains and losses can be compared by eye. */
+/** The common scale of a report's suites, zero included, so that gains and losses can be compared by eye. */
 export function scaleOf(suites) {
-  const reach = Math.max(0.01, ...suites.flatMap((suite) => [...suite.interval.map(Math.abs), Math.abs(suite.effect), suite.margin ?? 0]));
-  return (value) => 8 + ((Math.max(-reach, Math.min(reach, value)) + reach) / (2 * reach)) * (WIDTH - 16);
+  const marks = suites.flatMap((suite) => [...suite.interval, suite.effect, -(suite.margin ?? 0)]);
+  const low = Math.min(-0.01, ...marks);
+  const high = Math.max(0.01, ...marks);
+  return (value) => EDGE + ((value - low) / (high - low)) * (WIDTH - 2 * EDGE);
 }
 
 /** One suite on that scale. */

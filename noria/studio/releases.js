@@ -36,7 +36,7 @@ export class Releases extends HTMLElement {
     const parent = all.find((other) => other.id === release.parent_id);
     const origin = parent ? el("span", { t: ["from", { parent: parent.name }] }) : el("span", { t: "first" });
     const head = el("header", {}, el("h2", {}, release.name), el("span", { class: `badge ${release.state}`, t: `state_${release.state}` }),
-      el("span", { class: "quiet" }, el("span", { t: ["created", { when: when(release.created_at) }] }), ", ", origin), this.buttons(release, mayChange));
+      el("span", { class: "quiet" }, el("span", { t: ["created", { when: when(release.created_at) }] }), " · ", origin), this.buttons(release, mayChange));
     const reports = release.reports.map((report) => this.report(report));
     const none = el("p", { class: "quiet", t: parent ? "noReportYet" : "noReport" });
     return el("article", { class: `release ${release.state}`, "aria-label": release.name }, head, ...(reports.length ? reports : [none]),
@@ -45,7 +45,8 @@ export class Releases extends HTMLElement {
 
   buttons(release, mayChange) {
     if (!mayChange) return null;
-    if (release.state === "candidate" || release.state === "canary") return this.button(release, "promote", "confirmPromote");
+    const proven = release.reports.at(-1)?.decision === "promote";
+    if (proven && (release.state === "candidate" || release.state === "canary")) return this.button(release, "promote", "confirmPromote");
     return release.state === "retired" ? this.button(release, "rollback", "confirmRollback") : null;
   }
 
