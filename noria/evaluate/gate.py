@@ -18,7 +18,7 @@ from typing import Literal
 from pydantic import Field
 
 from noria.config import Section
-from noria.evaluate import paired
+from noria.evaluate import paired, spending
 from noria.schema import GateReport, SuiteResult
 from noria.schema.messages import Record
 
@@ -39,7 +39,14 @@ class GateConfig(Section):
     margin: float = Field(default=0.1, gt=0, lt=1)
     """Loss allowed on a protected suite that `margins` does not name (0.1 is ten points)."""
     margins: dict[str, float] = {}
-    """Loss allowed by suite name; for `latency` and `memory` the allowed rise as a share (0.5 is half more)."""
+    """Loss allowed by suite name."""
+    max_slowdown: float = Field(default=0.4, gt=0, lt=1)
+    """Share of its tokens a second (one chat alone on this machine) that a candidate may lose."""
+    max_memory_growth: float = Field(default=1.0, gt=0)
+    """Share by which the memory of the serving engine may grow (1 is to twice as much)."""
+    objective: Literal["environment", "heldout"] | None = None
+    """What a candidate must be better at: the project's environment, or the held-out decisions of its feedback; unset takes the environment if
+    the project has one."""
     num_goals: int = Field(default=200, ge=10)
     """Fresh goals of the project's environment on which both releases are compared."""
 
@@ -50,11 +57,12 @@ class Attempt(Record):
     candidate_id: str
     live_id: str
     level: float
-    """Significance level of the objective in this evaluation."""
-    alpha_spent: float
-    """Error budget spent when this evaluation has failed."""
-    alpha_left: float
-    required: tuple[str, ...]
+    """Significance level of the objective in this evaluation: the share of the error budget it stakes."""
+    failures: int
+    """Evaluations of earlier candidates that did not promote."""
+    already_spent: float = 0.0
+    """What earlier reports on this candidate (refusals) have spent of the share."""
+    required: tuple[str, ...] = ()
     """Names of the suites that must be there."""
 
 
@@ -115,14 +123,15 @@ def decide(attempt: Attempt, suites: Sequence[PairedSuite], config: GateConfig, 
         decision, reasons = "promote", [r.reason for r in results if r.role == "objective"]
     else:
         decision, reasons = "reject", [r.reason for r in results if not r.passed]
+    promoted = decision == "promote"
     return GateReport(
         candidate_id=attempt.candidate_id,
         live_id=attempt.live_id,
         decision=decision,
         reasons=tuple(reasons),
         suites=tuple(results),
-        alpha_spent=attempt.alpha_spent,
-        alpha_left=attempt.alpha_left,
+        alpha_spent=0.0 if promoted else max(0.0, attempt.level - attempt.already_spent),
+        alpha_left=spending.budget_left(attempt.failures + (not promoted), config.alpha, config.horizon),
         created_at=now,
     )
 

@@ -22,10 +22,14 @@ MAX_TURNS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What came of one message of a guest: every message after it (tool calls, results, the answer), and its receipt."""
+    """What came of one message of a guest: every message after it (tool calls, results, the answer), and its receipt.
+
+    `decisions` numbers, for each message, the model's decision it is (as feedback's `step` does); None for what was no decision of the model.
+    """
 
     receipt: str
     messages: tuple[Message, ...]
+    decisions: tuple[int | None, ...]
     num_tokens: int = 0
     seconds: float = 0.0
 
@@ -159,14 +163,14 @@ def _talk(episode: Episode, channel: Channel, talk: _Talk) -> str | None:
 
 
 def _compare(episode: Episode, talk: _Talk, reply: Reply) -> None:
-    """Put the expert's decision beside each of the agent's, as long as the agent's were right: what follows a wrong one is another story."""
-    step, right = 0, True
-    for message in reply.messages:
-        if message.role == "assistant" and right:
+    """Put the expert's decision beside each of the model's, as long as those were right: what follows a wrong one is another story."""
+    right = True
+    for message, step in zip(reply.messages, reply.decisions, strict=True):
+        if right and step is not None:
             expected = episode.demonstrate(talk.transcript)
             decision = Decision(receipt=reply.receipt, step=step, taken=message, expected=expected)
             talk.decisions.append(decision)
-            right, step = decision.exact, step + 1
+            right = decision.exact
         talk.transcript.append(message)
 
 

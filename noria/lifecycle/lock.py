@@ -1,7 +1,7 @@
 """One improvement of a project at a time: a lock that the system releases when its holder dies."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from filelock import FileLock, Timeout
@@ -11,7 +11,7 @@ from noria.errors import StoreError
 
 
 @contextmanager
-def project_lock(project: Project, verb: str) -> Iterator[None]:
+def project_lock(project: Project, verb: str) -> Generator[None]:
     """Hold the project's lock for `verb`. Raises StoreError, naming who holds it, if another process does."""
     lock = FileLock(project.state_dir / f"{verb}.lock", timeout=0, is_singleton=False)
     holder = project.state_dir / f"{verb}.pid"

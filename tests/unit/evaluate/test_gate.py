@@ -23,7 +23,7 @@ def objective(gains: int, losses: int, n: int = 200) -> PairedSuite:
 
 
 def judge(*suites: PairedSuite, level: float = 0.025, required: tuple[str, ...] = ()) -> GateReport:
-    attempt = Attempt(candidate_id="rel_c", live_id="rel_l", level=level, alpha_spent=0.025, alpha_left=0.025, required=required)
+    attempt = Attempt(candidate_id="rel_c", live_id="rel_l", level=level, failures=0, required=required)
     return decide(attempt, suites, CONFIG, NOW)
 
 
@@ -90,6 +90,14 @@ def test_scores_are_compared_by_bootstrap() -> None:
     assert few.decision == "refuse"
     slow = suite("latency", [0.0] * 40, [-0.6 + 0.001 * k for k in range(40)], kind="score", margin=0.4)
     assert judge(objective(40, 0), slow).decision == "reject"
+
+
+def test_a_promotion_gives_its_share_back() -> None:
+    promoted, rejected = judge(objective(40, 0)), judge(objective(1, 0))
+    assert (promoted.alpha_spent, promoted.alpha_left) == (0.0, 0.05)
+    assert (rejected.alpha_spent, rejected.alpha_left) == (0.025, 0.025)
+    again = Attempt(candidate_id="rel_c", live_id="rel_l", level=0.025, failures=0, already_spent=0.025)
+    assert decide(again, [objective(1, 0)], CONFIG, NOW).alpha_spent == 0.0
 
 
 def test_facts_are_compared_as_measured() -> None:

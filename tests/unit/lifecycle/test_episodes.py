@@ -70,12 +70,13 @@ class Adder:
     def say(self, conversation: str, text: str) -> Reply:
         receipt = f"turn-{conversation}-{text.split()[0]}"
         if not text.startswith("add"):
-            return Reply(receipt=receipt, messages=(Message(role="assistant", content="You are welcome."),))
+            return Reply(receipt=receipt, messages=(Message(role="assistant", content="You are welcome."),), decisions=(0,))
         number = int(text.split()[1])
         taken = number + self.error * (number % 2)
         self.environment.worlds[conversation] = taken
         result = Message(role="tool", content=str(taken), tool_call_id="c")
-        return Reply(receipt=receipt, messages=(call(taken), result, Message(role="assistant", content="Done!")), num_tokens=7, seconds=0.1)
+        messages = (call(taken), result, Message(role="assistant", content="Done!"))
+        return Reply(receipt=receipt, messages=messages, decisions=(0, None, 1), num_tokens=7, seconds=0.1)
 
 
 class Sink:

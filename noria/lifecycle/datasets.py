@@ -1,0 +1,130 @@
+"""What a candidate learns from: the project's feedback, or a file of dialogues, as a dataset artifact split into training and evaluation.
+
+In: the feedback log, or a chat file (or a folder with `train/chat.jsonl` and `evaluation/chat.jsonl`). Out: a `Dataset`. Rows of a file are split
+by their `metadata.conversation`, else by their `id`, with the hash and share that feedback is split by; evaluation rows that training has
+nearly seen are removed.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from noria.data import ChatExample, Item, NearDuplicates, example_key, read_chat, split_by_group, write_task
+from noria.errors import DataError
+from noria.evaluate.suites import Suite, chat_suite
+from noria.feedback import FeedbackConfig, export_artifact, task_path
+from noria.lifecycle.releases import Records
+from noria.store import Artifact, file_hash
+
+TASKS = ("chat", "thumbs", "preference")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Training and held-out rows of one improvement."""
+
+    artifact: Artifact
+    feedback_used: int
+    """Pieces of feedback behind it, or rows of the file."""
+
+    @property
+    def train_files(self) -> dict[str, Path]:
+        """Task to its file of training rows, where there are any."""
+        found = {task: task_path(self.artifact.path, "train", task) for task in TASKS}
+        return {task: path for task, path in found.items() if path.is_file()}
+
+    def heldout(self, max_items: int) -> Suite | None:
+        """The held-out decisions, or None where none were held out."""
+        path = task_path(self.artifact.path, "evaluation", "chat")
+        return chat_suite(path, "heldout", max_items) if path.is_file() else None
+
+
+def dataset_from_feedback(records: Records) -> Dataset:
+    """All feedback so far. Raises DataError if there is nothing to learn from."""
+    artifact, report = export_artifact(records.database, records.artifacts, records.project.section("feedback", FeedbackConfig))
+    dataset = Dataset(artifact=artifact, feedback_used=report.feedback_used)
+    if not dataset.train_files:
+        raise DataError(
+            f"There is nothing to learn from yet: {report.feedback_read} pieces of feedback gave no training example. Correct answers on the page, "
+            "give thumbs, import some with `noria feedback import FILE`, or name dialogues with `noria improve --from FILE`."
+        )
+    return dataset
+
+
+def dataset_from_file(records: Records, path: Path) -> Dataset:
+    """Dialogues given as a chat file, or already split in a folder. Raises DataError."""
+    if path.is_dir():
+        return _from_folder(records, path)
+    config = records.project.section("feedback", FeedbackConfig)
+
+    def make(folder: Path) -> dict[str, Any]:
+        examples = list(read_chat(path))
+        items = [Item(key=i, groups=(_group(example, i),)) for i, example in enumerate(examples)]
+        sides = split_by_group(items, config.evaluation_share, config.split_seed).sides
+        train = [example for i, example in enumerate(examples) if sides[i] == "train"]
+        if not train:
+            raise DataError(f"'{path}' leaves no row for training with `evaluation_share` {config.evaluation_share:g}; give more rows.")
+        heldout = _unseen(train, [example for i, example in enumerate(examples) if sides[i] == "evaluation"], config)
+        return _write(folder, train, heldout)
+
+    given = {"feedback": config.model_dump(mode="json"), "from": path.name}
+    artifact = records.artifacts.build("dataset", {"file": file_hash_of(path)}, given, config.split_seed, make)
+    return Dataset(artifact=artifact, feedback_used=artifact.manifest.metrics["rows"]["train/chat"])
+
+
+def _from_folder(records: Records, path: Path) -> Dataset:
+    files = {f"{side}/{task}.jsonl": task_path(path, side, task) for side in ("train", "evaluation") for task in TASKS}
+    files = {name: file for name, file in files.items() if file.is_file()}
+    if "train/chat.jsonl" not in files:
+        raise DataError(f"'{path}' has no `train/chat.jsonl`. Name a chat file, or a folder that `noria feedback export` wrote.")
+
+    def make(folder: Path) -> dict[str, Any]:
+        for name, file in files.items():
+            if name.endswith("chat.jsonl"):
+                list(read_chat(file))
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, folder / name)
+        return {"rows": {name.removesuffix(".jsonl"): _count(folder / name) for name in files}}
+
+    inputs = {name: file_hash(file) for name, file in files.items()}
+    artifact = records.artifacts.build("dataset", inputs, {"from": path.name}, 0, make)
+    return Dataset(artifact=artifact, feedback_used=artifact.manifest.metrics["rows"]["train/chat"])
+
+
+def file_hash_of(path: Path) -> str:
+    """Hash of a file that a user named. Raises DataError."""
+    if not path.is_file():
+        raise DataError(f"'{path}' does not exist. `--from` takes 'feedback', a chat file, or a folder that `noria feedback export` wrote.")
+    return file_hash(path)
+
+
+def _group(example: ChatExample, index: int) -> str:
+    return str(example.metadata.get("conversation") or example.id or index)
+
+
+def _unseen(train: list[ChatExample], heldout: list[ChatExample], config: FeedbackConfig) -> list[ChatExample]:
+    """Held-out rows that training has not nearly seen."""
+    index = NearDuplicates(config.near_duplicate_similarity or 1.0)
+    for number, example in enumerate(train):
+        index.add(number, _text(example))
+    seen = {example_key(example) for example in train}
+    return [example for example in heldout if example_key(example) not in seen and not index.find(_text(example))]
+
+
+def _text(example: ChatExample) -> str:
+    return "\n".join(message.content for message in example.messages if message.role in ("user", "assistant"))
+
+
+def _write(folder: Path, train: list[ChatExample], heldout: list[ChatExample]) -> dict[str, Any]:
+    rows: dict[str, int] = {}
+    for side, examples in (("train", train), ("evaluation", heldout)):
+        if examples:
+            (folder / side).mkdir(exist_ok=True)
+            rows[f"{side}/chat"] = write_task(folder / side / "chat.jsonl", examples)
+    return {"rows": rows}
+
+
+def _count(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for line in file if line.strip())
