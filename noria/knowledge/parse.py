@@ -1,0 +1,151 @@
+"""From a file to a document: plain Markdown with a title.
+
+In: Markdown, text, HTML; with the extra `knowledge` also what markitdown reads (PDF, Office, EPUB ...). Out: `Document`. A file that cannot be read
+raises `DataError` (or `DependencyError` for a missing extra) with the reason, which the index keeps beside the file.
+"""
+
+import codecs
+import re
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+
+from noria.errors import DataError, DependencyError
+
+MAX_FILE_BYTES = 20_000_000
+TEXT_SUFFIXES = frozenset({".md", ".markdown", ".txt", ".text", ".rst"})
+HTML_SUFFIXES = frozenset({".html", ".htm", ".xhtml"})
+OTHER_SUFFIXES = frozenset({".pdf", ".docx", ".pptx", ".xlsx", ".xls", ".epub", ".csv", ".msg", ".ipynb"})
+"""What markitdown reads."""
+_FRONT_MATTER = re.compile(r"\A---\n(?P<fields>.*?)\n---\n", re.DOTALL)
+_TITLE_FIELD = re.compile(r"^title:\s*[\"']?(?P<title>.+?)[\"']?\s*$", re.MULTILINE)
+_HEADING = re.compile(r"^#{1,6}\s+(?P<text>.+?)\s*#*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A readable document: `text` is Markdown."""
+
+    title: str
+    text: str
+
+
+def parse(path: Path, data: bytes) -> Document:
+    """Read the bytes of the file at `path` (its name says the format). Raises DataError, DependencyError."""
+    suffix = path.suffix.lower()
+    if len(data) > MAX_FILE_BYTES:
+        raise DataError(f"It has {len(data):,} bytes; at most {MAX_FILE_BYTES:,} are read. Split it.")
+    if suffix in OTHER_SUFFIXES:
+        text = _converted(path)
+    elif suffix in HTML_SUFFIXES:
+        return _from_html(decode(data), path)
+    elif suffix in TEXT_SUFFIXES:
+        text = decode(data).replace("\r\n", "\n").replace("\r", "\n")
+    else:
+        allowed = ", ".join(sorted(TEXT_SUFFIXES | HTML_SUFFIXES | OTHER_SUFFIXES))
+        raise DataError(f"Files that end with '{suffix}' are not read; allowed: {allowed}.")
+    title = ""
+    if front := _FRONT_MATTER.match(text):
+        named = _TITLE_FIELD.search(front["fields"])
+        title, text = (named["title"] if named else ""), text[front.end() :]
+    if not title and (heading := _HEADING.search(text)):
+        title = heading["text"]
+    if not text.strip():
+        raise DataError("It holds no text.")
+    return Document(title=title or _name(path), text=text)
+
+
+def decode(data: bytes) -> str:
+    """Text of a file: UTF-8, UTF-16 with its mark, or GB 18030 where that gives Chinese. Raises DataError."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            return data.decode("utf-16")
+        except UnicodeDecodeError as error:
+            raise DataError("It begins as UTF-16 but is none. Save it as UTF-8.") from error
+    if b"\0" in data:
+        raise DataError("It is a binary file, not text.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        place = error.start
+    try:
+        text = data.decode("gb18030")
+    except UnicodeDecodeError as error:
+        raise DataError(f"It is not UTF-8 (byte {place}). Save it as UTF-8.") from error
+    foreign = [c for c in text if ord(c) > 127]
+    if sum("\u4e00" <= c <= "\u9fff" or c in "，。、；：？！“”‘’（）《》" for c in foreign) < 0.9 * len(foreign):
+        raise DataError(f"It is not UTF-8 (byte {place}). Save it as UTF-8.")
+    return text
+
+
+def _name(path: Path) -> str:
+    return re.sub(r"[-_]+", " ", path.stem).strip() or path.name
+
+
+def _converted(path: Path) -> str:
+    try:
+        from markitdown import MarkItDown  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise DependencyError(f"Reading '{path.suffix}' needs markitdown. Install it with `pip install 'noria[knowledge]'`.") from error
+    try:
+        return MarkItDown(enable_plugins=False).convert_local(str(path)).markdown
+    except Exception as error:
+        raise DataError(f"markitdown cannot read it: {type(error).__name__}: {error!s:.200}") from error
+
+
+class _HtmlText(HTMLParser):
+    """Headings, paragraphs, lists and cells of a page as Markdown; scripts, styles and navigation left out."""
+
+    SKIPPED = frozenset({"script", "style", "nav", "template", "noscript", "svg", "head"})
+    BLOCKS = frozenset(
+        {"p", "div", "section", "article", "table", "tr", "ul", "ol", "br", "main", "header", "footer", "pre", "blockquote", "dl", "dt", "dd"}
+    )
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.parts: list[str] = []
+        self.title = ""
+        self._skipping: list[str] = []
+        self._in_title = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        del attrs
+        if tag == "title":
+            self._in_title = True
+        elif tag == "body":
+            self._skipping.clear()  # a head that was never closed
+        elif tag in self.SKIPPED:
+            self._skipping.append(tag)
+        elif re.fullmatch(r"h[1-6]", tag):
+            self.parts.append(f"\n\n{'#' * int(tag[1])} ")
+        elif tag == "li":
+            self.parts.append("\n- ")
+        elif tag in ("td", "th"):
+            self.parts.append(" | ")
+        elif tag in self.BLOCKS:
+            self.parts.append("\n\n" if tag not in ("br", "tr") else "\n")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "title":
+            self._in_title = False
+        elif tag in self._skipping:
+            del self._skipping[self._skipping.index(tag) :]
+        elif tag in self.BLOCKS or re.fullmatch(r"h[1-6]", tag):
+            self.parts.append("\n\n")
+
+    def handle_data(self, data: str) -> None:
+        if self._in_title:
+            self.title += data
+        elif not self._skipping:
+            self.parts.append(re.sub(r"\s+", " ", data))
+
+
+def _from_html(source: str, path: Path) -> Document:
+    page = _HtmlText()
+    page.feed(source)
+    page.close()
+    text = re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n|\n[ \t]+(?=[^-#|\s])", "\n", "".join(page.parts))).strip()
+    if not text:
+        raise DataError("It holds no text.")
+    heading = _HEADING.search(text)
+    return Document(title=" ".join(page.title.split()) or (heading["text"] if heading else _name(path)), text=text)
