@@ -20,7 +20,8 @@ class GenerationRequest(Record):
     temperature: float = 0.0
     """0 is greedy: the same request gives the same tokens."""
     top_p: float = 1.0
-    seed: int = 0
+    seed: int | None = None
+    """With a temperature: the same request with the same seed gives the same tokens, whatever else runs. None is any, and quicker."""
     stop: tuple[str, ...] = ()
     """Strings at which the answer ends; they are not part of it."""
 
