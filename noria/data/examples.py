@@ -29,7 +29,7 @@ def _message(value: Any) -> Message:
     if isinstance(value, Message):
         return value
     if not isinstance(value, Mapping):
-        raise ValueError("must be an object with `role` and `content`")
+        raise ValueError("must be an object with `role` and `content`")  # noqa: TRY004 - pydantic collects ValueError only
     unknown = sorted(set(value) - {"role", "content", "tool_calls", "tool_call_id", "name", "hints", "train", "refusal"})
     if unknown:
         raise ValueError(f"unknown field `{unknown[0]}`; allowed: role, content, tool_calls, tool_call_id, name, hints, train")

@@ -50,7 +50,9 @@ class Assembly:
         votes: dict[tuple[str, int], list[tuple[bool, Decision]]] = defaultdict(list)
         for piece in pieces:
             decision = self.dialogue.decision(piece.receipt, piece.step)
-            if piece.kind == "demonstration":
+            if not decision.by_model:
+                self.dropped[f"{piece.kind}: the answer was not the model's"] += 1
+            elif piece.kind == "demonstration":
                 if decision.position in demonstrations:
                     self.dropped["demonstration: a later one replaces it"] += 1
                 demonstrations[decision.position] = decision, Message.from_openai(piece.value), piece

@@ -1,6 +1,6 @@
 """From a piece of feedback to the decision it speaks of: what the model was shown, with which tools, and what it answered.
 
-A decision of a turn is one model call (steps of kind `model` that are done, counted from 0); where no model steps were recorded, one assistant
+A decision of a turn is one model call (steps of kind `model`, counted from 0, retries included); where no steps were recorded, one assistant
 message. Feedback without `step` speaks of the turn's answer.
 """
 
@@ -13,13 +13,17 @@ from noria.store import Entry, Traces
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """One decision: `position` counts the conversation's messages before it; `served` is None if nothing was answered."""
+    """One decision: `position` counts the conversation's messages before it; `served` is None if nothing was answered.
+
+    `by_model` is False where the framework spoke (a question back, a refusal): nothing a model could learn from.
+    """
 
     position: int
     prompt: tuple[Message, ...]
     tools: tuple[ToolSpec, ...]
     tools_hash: str
     served: Message | None
+    by_model: bool
     time: datetime
 
 
@@ -31,7 +35,7 @@ class Dialogue:
         self.entries: list[Entry] = traces.transcript(conversation.id)
         self.turns: dict[str, Turn] = {turn.id: turn for turn in traces.turns(conversation.id)}
         self._traces = traces
-        self._steps = [step for step in traces.conversation_steps(conversation.id, "model") if step.state == "done"]
+        self._steps = traces.conversation_steps(conversation.id, "model")
         self._known = {entry.message.hash: entry.message for entry in self.entries}
         self._tools = tools if tools is not None else {}
 
@@ -45,6 +49,7 @@ class Dialogue:
             tools=self._tools_of(tools_hash) if isinstance(tools_hash, str) else (),
             tools_hash=tools_hash if isinstance(tools_hash, str) else "",
             served=self._served(position, receipt),
+            by_model=self._by_model(position),
             time=self.turns[receipt].created_at,
         )
 
@@ -61,8 +66,7 @@ class Dialogue:
         end = mine[-1].position + 1 if mine else 0
         if step is None or not steps:
             position = end if not answers or (step is not None and step >= len(answers)) else answers[-1 if step is None else step].position
-            made = next((s for s in steps if s.position == position), None)
-            return position, made or next((s for s in reversed(steps) if s.position <= position), None)
+            return position, next((s for s in reversed(steps) if s.position <= position), None)
         if step >= len(steps):
             return end, steps[-1]
         made_by = next((entry.position for entry in answers if entry.step_id == steps[step].id), steps[step].position)
@@ -80,6 +84,10 @@ class Dialogue:
     def _served(self, position: int, receipt: str) -> Message | None:
         entry = self.entries[position] if position < len(self.entries) else None
         return entry.message if entry is not None and entry.turn_id == receipt and entry.message.role == "assistant" else None
+
+    def _by_model(self, position: int) -> bool:
+        made_by = self.entries[position].step_id if position < len(self.entries) else None
+        return made_by is None or any(step.id == made_by for step in self._steps)
 
     def _load(self, addresses: set[str]) -> None:
         missing = sorted(addresses - set(self._known))

@@ -50,7 +50,7 @@ _CHINESE = (
     _Pattern(
         entity="phone",
         regex=re.compile(r"(?<![\d.])(?:(?:\+|00)?86[- ]?)?1[3-9]\d(?:[- ]?\d{4}){2}(?!\d)"),
-        valid=lambda text: True,
+        valid=bool,
     ),
     _Pattern(
         entity="id_number",

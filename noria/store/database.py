@@ -59,10 +59,8 @@ class Database:
     @contextmanager
     def write(self) -> Generator[Connection]:
         """One transaction with the write lock: all of it is committed at the end, or nothing. Raises StoreError."""
-        with self._writer, self._translated(), self.engine.connect() as connection:
-            connection = connection.execution_options(noria_write=True)
-            with connection.begin():
-                yield connection
+        with self._writer, self._translated(), self.engine.connect().execution_options(noria_write=True) as connection, connection.begin():
+            yield connection
 
     def check(self) -> None:
         """Read the whole database for corruption. Raises StoreError."""
