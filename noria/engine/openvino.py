@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import queue
+import secrets
 import subprocess
 import sys
 import threading
@@ -93,7 +94,7 @@ class OpenVINOGenerator:
                 "max_tokens": request.max_tokens,
                 "temperature": request.temperature,
                 "top_p": request.top_p,
-                "seed": request.seed or 0,
+                "seed": secrets.randbits(32) if request.seed is None else request.seed,
                 "grammar": grammar,
             }
         )
@@ -124,7 +125,6 @@ class OpenVINOGenerator:
         config = self._config
         threads = 1 if exact else config.threads or os.cpu_count() or 1
         properties = {"INFERENCE_NUM_THREADS": threads, "KV_CACHE_PRECISION": config.cache_precision} if config.device == "CPU" else {}
-        )
         return {
             "gguf": str(self._path),
             "device": config.device,
