@@ -127,7 +127,7 @@ def times(text: str) -> Iterator[Span]:
             if m.start("hour") not in seen and (clock := _clock(m)):
                 hour, minute = clock
                 part = _part(text, m.start(), m.end())
-                if hour == 1 and not m["minute"] and not _LONG_PART_BEFORE.search(text[: m.start()]):
+                if hour == 1 and not m["minute"] and not _LONG_PART_BEFORE.search(text[max(0, m.start() - 8) : m.start()]):
                     continue  # "一点" and "晚一点" are "a little"
                 seen.add(m.start("hour"))
                 yield Span(m.start(), m.end(), (_resolved(hour, minute, part, m["hour"].startswith("0")),))
@@ -158,7 +158,7 @@ def _clock(m: re.Match[str]) -> tuple[int, int] | None:
 
 
 def _part(text: str, start: int, end: int) -> str | None:
-    if before := _PART_BEFORE.search(text[:start]):
+    if before := _PART_BEFORE.search(text[max(0, start - 8) : start]):
         return {"早": "morning", "晚": "evening"}.get(before["part"]) or _PARTS[before["part"]]
     nearest = min(_PART.finditer(text), key=lambda p: min(abs(p.start() - end), abs(p.end() - start)), default=None)
     if nearest and not re.match(r"好", text[nearest.end() :]):

@@ -174,7 +174,8 @@ def _explicit(m: re.Match[str], today: date) -> list[date | None]:
 def _slash(m: re.Match[str], text: str, today: date) -> date | None:
     """`3/8` is March 8th, `28/3` the 28th of March; without a year only where a preposition says that a date is meant."""
     a, b = int(m["a"]), int(m["b"])
-    if not m["year"] and (not re.search(r"\b(?:on|from|to|until|till|by|date|and|for)\s+$|-\s*$", text[: m.start()]) or (a, b) == (24, 7)):
+    told = re.search(r"\b(?:on|from|to|until|till|by|date|and|for)\s+$|-\s*$", text[max(0, m.start() - 12) : m.start()])
+    if not m["year"] and (not told or (a, b) == (24, 7)):
         return None
     month, day = (b, a) if a > 12 else (a, b)
     year = (int(m["year"]) + (2000 if int(m["year"]) < 100 else 0)) if m["year"] else None
@@ -207,7 +208,7 @@ def _coming(today: date, weekday: int) -> date:
 
 def _relative(text: str, today: date) -> Iterator[Span]:
     for m in _RELATIVE.finditer(text):
-        if m["tod"] == "today" and _CLOSING.search(text[: m.start()]):
+        if m["tod"] == "today" and _CLOSING.search(text[max(0, m.start() - 40) : m.start()]):
             continue  # "that is all for today" closes a conversation
         if m["eom"]:
             yield from _span(m, day_of_month(today, calendar.monthrange(today.year, today.month)[1], 0))

@@ -140,7 +140,8 @@ def _parameter(name: str, raw: inspect.Parameter, annotation: Any, description: 
         adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=config)
         schema = _flat(TypeAdapter(kind, config=config).json_schema())
     except (PydanticSchemaGenerationError, PydanticUserError, PydanticInvalidForJsonSchema, TypeError, RecursionError) as error:
-        raise ConfigError(f"{where}: argument `{name}` is annotated `{annotation}`, which no model can fill in. Allowed: {ALLOWED}.") from error
+        why = f" ({error.message})" if isinstance(error, PydanticUserError) and error.code == "typed-dict-version" else ""
+        raise ConfigError(f"{where}: argument `{name}` is annotated `{annotation}`, which no model can fill in{why}. Allowed: {ALLOWED}.") from error
     if kind is Any or not schema:
         raise ConfigError(f"{where}: argument `{name}` is annotated `{annotation}`, which no model can fill in. Allowed: {ALLOWED}.")
     if description:
