@@ -83,8 +83,8 @@ class Draft:
         return beat
 
     def talk(self, topic: str, first: bool = False) -> None:
-        name = f"remark.{topic}" if topic in REMARKS else topic
-        self.beats.insert(0 if first else len(self.beats), {"type": "talk", "topic": topic, "text": self.speaker.say(name)})
+        text = self.speaker.say(f"remark.{topic}", person="any") if topic in REMARKS else self.speaker.say(topic)
+        self.beats.insert(0 if first else len(self.beats), {"type": "talk", "topic": topic, "text": text})
 
     def gains(self, tool: str, arguments: dict[str, Any]) -> None:
         """Note the row a finished call adds."""
@@ -239,11 +239,11 @@ KINDS: dict[str, tuple[int, Callable[[Draft], None]]] = {
     "issue": (8, lambda d: d.request("report_issue")),
     "taxi": (10, lambda d: d.request("request_taxi")),
     "meal": (5, _meal),
-    "question": (5, _question),
+    "question": (8, _question),
     "two_in_one": (4, _two_in_one),
     "changes_mind": (5, _changes_mind),
     "unavailable": (4, _unavailable),
-    "remark": (5, _remark),
+    "remark": (10, _remark),
 }
 """Kind to its share of a mixed set of goals and its maker."""
 

@@ -83,7 +83,7 @@ class Speaker:
             return {slot: self.rng.choice([str(value), words])}
         if slot == "room_kind":
             return {"room": self.rng.choice(self._texts["spoken"]["room_kind"][value])}
-        if slot in ("item", "problem", "place", "diet"):
+        if slot in ("item", "problem", "place", "diet", "person"):
             forms = self._texts["spoken"][slot][value]
             return {slot: self.rng.choice(forms if isinstance(forms, list) else forms[self.split])}
         return {slot: str(value)}
