@@ -4,6 +4,7 @@ Importing this package imports neither torch nor transformers.
 """
 
 from noria.model.checkpoint import load_checkpoint, load_for_training, plain_checkpoint
+from noria.model.export import export_gguf
 from noria.model.registry import DEFAULT_BASE, BaseModel, ModelConfig, resolve
 from noria.model.render import Rendered, Renderer
 from noria.model.tokenizer import IncrementalDecoder, Tokenizer, load_tokenizer
@@ -16,6 +17,7 @@ __all__ = [
     "Rendered",
     "Renderer",
     "Tokenizer",
+    "export_gguf",
     "load_checkpoint",
     "load_for_training",
     "load_tokenizer",

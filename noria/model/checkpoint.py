@@ -1,31 +1,38 @@
 """Loading a base model for training: plain fp32 weights in transformers, with the tokenizer that serving uses.
 
 In: a `BaseModel`. Out: a transformers model (tied embeddings kept tied) and a `Tokenizer`. Weights that come as GGUF are dequantized once
-and kept as a plain checkpoint under `NORIA_HOME/models`, because reading them from GGUF takes ten times as long; the folder appears whole
-or not at all, whichever process makes it.
+and kept as a plain checkpoint under `NORIA_HOME/models`; the folder appears whole or not at all, whichever process makes it. Architectures
+that `noria.model.layout` does not know are read by transformers, which takes a minute where we take seconds.
 """
 
 import hashlib
+import json
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from noria.config import home_dir
 from noria.errors import DependencyError, ModelError
+from noria.model import layout
+from noria.model.gguf_file import GgufTensor, read_head
 from noria.model.registry import BaseModel
 from noria.model.tokenizer import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_FORMAT = "1"  # part of the cache key: raise it when the conversion changes
+_FORMAT = "2"  # part of the cache key: raise it when the conversion changes
+_NEEDS_TORCH = "Training and the transformers engine need torch: `pip install 'noria[train]'`."
 
 
 def load_for_training(base: BaseModel) -> "tuple[PreTrainedModel, Tokenizer]":
     """The model in fp32, in evaluation mode, and its tokenizer. Raises ModelError, DependencyError."""
-    folder = plain_checkpoint(base)
-    return load_checkpoint(folder), load_tokenizer(base.path)
+    return load_checkpoint(plain_checkpoint(base)), load_tokenizer(base.path)
 
 
 def load_checkpoint(folder: Path) -> "PreTrainedModel":
@@ -34,7 +41,7 @@ def load_checkpoint(folder: Path) -> "PreTrainedModel":
         import torch
         from transformers import AutoModelForCausalLM
     except ImportError as error:
-        raise DependencyError("Training and the transformers engine need torch: `pip install 'noria[train]'`.") from error
+        raise DependencyError(_NEEDS_TORCH) from error
     try:
         return AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32, local_files_only=True).eval()
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -51,7 +58,8 @@ def plain_checkpoint(base: BaseModel) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        _dequantize(base.path, making)
+        dequantize(base.path, making)
+        load_tokenizer(base.path).save(making)
         making.rename(target)
     except OSError as error:
         if not (target / "config.json").is_file():  # else another process was quicker
@@ -61,12 +69,45 @@ def plain_checkpoint(base: BaseModel) -> Path:
     return target
 
 
-def _dequantize(gguf: Path, folder: Path) -> None:
+def dequantize(gguf: Path, folder: Path) -> None:
+    """Write the weights of a GGUF file as config.json and model.safetensors in fp32. Raises ModelError, DependencyError."""
+    fields, tensors = read_head(gguf)
+    if not layout.is_known(fields, tensors):
+        _dequantize_with_transformers(gguf, folder)
+        return
+    try:
+        from safetensors.numpy import save_file
+    except ImportError as error:
+        raise DependencyError(_NEEDS_TORCH) from error
+    config = layout.hugging_face_config(fields, tensors)
+    save_file(dict(_plain_tensors(gguf, tensors, config)), str(folder / "model.safetensors"), metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+
+
+def _plain_tensors(gguf: Path, tensors: dict[str, GgufTensor], config: dict[str, Any]) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+    from gguf.quants import dequantize as unpack
+
+    data = np.memmap(gguf, dtype=np.uint8, mode="r")
+    for name, tensor in tensors.items():
+        kind = GGMLQuantizationType(tensor.kind)
+        block, num_bytes = GGML_QUANT_SIZES[kind]
+        length = int(np.prod(tensor.shape)) // block * num_bytes
+        raw = data[tensor.offset : tensor.offset + length]
+        if len(raw) < length:
+            raise ModelError(f"'{gguf}' is cut off: the tensor {name!r} reaches behind its end. Fetch it again.")
+        weight = unpack(raw.reshape(*tensor.shape[:-1], -1), kind).astype(np.float32, copy=False).reshape(tensor.shape)
+        theirs = layout.hugging_face_name(name)
+        heads = layout.heads_of(theirs, config)
+        yield theirs, np.ascontiguousarray(weight if heads is None else layout.split_heads(weight, heads))
+
+
+def _dequantize_with_transformers(gguf: Path, folder: Path) -> None:
     try:
         import torch
         from transformers import AutoConfig, AutoModelForCausalLM
     except ImportError as error:
-        raise DependencyError("Reading GGUF weights for training needs torch: `pip install 'noria[train]'`.") from error
+        raise DependencyError(_NEEDS_TORCH) from error
     try:
         read = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -75,7 +116,6 @@ def _dequantize(gguf: Path, folder: Path) -> None:
     plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # what was read from GGUF refuses to be saved
     plain.load_state_dict(read.state_dict())
     plain.save_pretrained(str(folder))
-    load_tokenizer(gguf).save(folder)
 
 
 def _fingerprint(path: Path) -> str:

@@ -1,8 +1,8 @@
-"""Reading the metadata of a GGUF file: tokenizer, chat template, shapes.
+"""Reading the head of a GGUF file: tokenizer, chat template, shapes, and where the tensors are.
 
-In: the path of a GGUF file (version 2 or 3, little endian). Out: its key-value fields as plain Python values, in file order.
-The `gguf` package's reader builds a numpy view for every one of a hundred thousand token strings and takes seconds; this one takes a tenth
-of a second. Tensors are not read here: `noria.model.export` writes them, the engines read them.
+In: the path of a GGUF file (version 2 or 3, little endian). Out: its key-value fields as plain Python values, in file order, and its
+tensors' places. The `gguf` package's reader builds a numpy view for every one of a hundred thousand token strings and takes seconds; this
+one takes a tenth of a second.
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
@@ -28,13 +28,27 @@ class GgufField:
     value: Any
 
 
+@dataclass(frozen=True, kw_only=True)
+class GgufTensor:
+    """Where a tensor is. `shape` is as numpy has it (rows first); `kind` is the number of its quantization; `offset` counts from the file's start."""
+
+    shape: tuple[int, ...]
+    kind: int
+    offset: int
+
+
 def read_metadata(path: Path) -> dict[str, GgufField]:
     """All metadata fields of the file. Raises ModelError if it is no readable GGUF file."""
+    return read_head(path)[0]
+
+
+def read_head(path: Path) -> tuple[dict[str, GgufField], dict[str, GgufTensor]]:
+    """Metadata fields and tensors' places, by name. Raises ModelError if it is no readable GGUF file."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             if data[:4] != b"GGUF":
                 raise ModelError(f"'{path}' is no GGUF file: it begins with {data[:4]!r}. Name a .gguf file or a model folder in `[model] base`.")
-            return _Cursor(data).fields()
+            return _Cursor(data).head()
     except FileNotFoundError as error:
         raise ModelError(f"No GGUF file at '{path}'. Check `[model] base` in noria.toml.") from error
     except (struct.error, ValueError, UnicodeDecodeError, OSError, KeyError) as error:
@@ -48,12 +62,16 @@ class _Cursor:
         self._data = data
         self._at = 4
 
-    def fields(self) -> dict[str, GgufField]:
+    def head(self) -> tuple[dict[str, GgufField], dict[str, GgufTensor]]:
         version = self._scalar("<I")
         if version not in (2, 3):
             raise ValueError(f"version {version}, known are 2 and 3")
-        self._scalar("<Q")  # number of tensors
-        return dict(self._field() for _ in range(self._scalar("<Q")))
+        num_tensors, num_fields = self._unpack("<QQ")
+        fields = dict(self._field() for _ in range(num_fields))
+        places = [(self._string(), self._unpack(f"<{self._scalar('<I')}Q"), *self._unpack("<IQ")) for _ in range(num_tensors)]
+        alignment = fields["general.alignment"].value if "general.alignment" in fields else 32
+        start = -(-self._at // alignment) * alignment
+        return fields, {name: GgufTensor(shape=shape[::-1], kind=kind, offset=start + offset) for name, shape, kind, offset in places}
 
     def _field(self) -> tuple[str, GgufField]:
         key, kind = self._string(), self._scalar("<I")

@@ -1,0 +1,120 @@
+"""Writing a model as GGUF: the one file that OpenVINO, llama.cpp, Ollama and LM Studio read.
+
+In: a Hugging Face folder or a state of named tensors (adapters merged), and the GGUF file the model began as. Out: a new GGUF file with the
+base's metadata (tokenizer, chat template, shapes) and the new weights, as Q8_0 or F16; norms and biases stay fp32. The file appears whole
+or not at all.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noria.errors import ArtifactError, DependencyError, ModelError
+from noria.model import layout
+from noria.model.gguf_file import ARRAY, GgufField, GgufTensor, read_head
+
+Precision = Literal["Q8_0", "F16"]
+_FILE_TYPES = {"Q8_0": 7, "F16": 1}  # llama.cpp's numbers for `general.file_type`
+_BLOCK = 32  # weights that share a scale in Q8_0
+_SKIPPED = {"general.architecture", "general.file_type", "general.quantization_version", "general.alignment"}  # the writer sets these
+
+
+def export_gguf(model: Path | Mapping[str, Any], base_gguf: Path, out_path: Path, precision: Precision = "Q8_0", name: str | None = None) -> Path:
+    """Write `model` to `out_path`.
+
+    Args:
+        model: a folder with safetensors, or named tensors (torch or numpy) as `state_dict` gives them.
+        base_gguf: where metadata is taken from; its tensors say which names and shapes there must be.
+        name: `general.name` of the new file; None keeps the base's.
+
+    Raises:
+        ModelError: tensors are missing, unknown, or of another shape than the base's.
+        ArtifactError: the file cannot be written.
+    """
+    fields, tensors = read_head(base_gguf)
+    if not layout.is_known(fields, tensors):
+        raise ModelError(f"'{base_gguf}' is of an architecture that cannot be written as GGUF; possible: {', '.join(layout.ARCHITECTURES)}.")
+    making = out_path.with_name(f".{out_path.name}.{os.getpid()}")
+    try:
+        out_path.parent.mkdir(parents=True, exist_ok=True)
+        _write(_named(model), fields, tensors, making, precision, name)
+        with making.open("rb") as file:
+            os.fsync(file.fileno())
+        making.replace(out_path)
+    except OSError as error:
+        raise ArtifactError(f"'{out_path}' cannot be written: {error}.") from error
+    finally:
+        making.unlink(missing_ok=True)
+    return out_path
+
+
+def _write(
+    state: Mapping[str, Any], fields: Mapping[str, GgufField], tensors: Mapping[str, GgufTensor], path: Path, precision: Precision, name: str | None
+) -> None:
+    import gguf
+
+    config = layout.hugging_face_config(fields, tensors)
+    writer = gguf.GGUFWriter(str(path), fields["general.architecture"].value)
+    with contextlib.closing(writer):
+        for key, field in fields.items():
+            if key not in _SKIPPED:
+                value = name if name is not None and key == "general.name" else field.value
+                sub_type = gguf.GGUFValueType(field.item_kind) if field.kind == ARRAY and field.item_kind is not None else None
+                writer.add_key_value(key, value, gguf.GGUFValueType(field.kind), sub_type)
+        writer.add_file_type(_FILE_TYPES[precision])
+        writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+        for tensor_name, weight in _weights(state, tensors, config):
+            kind = _kind(weight, precision)
+            writer.add_tensor(tensor_name, gguf.quants.quantize(weight, kind), raw_dtype=kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+
+
+def _weights(state: Mapping[str, Any], tensors: Mapping[str, GgufTensor], config: Mapping[str, Any]) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    ours = {layout.gguf_name(theirs): theirs for theirs in state}
+    if config["tie_word_embeddings"]:
+        ours.pop("output.weight", None)  # the same tensor as the embedding
+    missing, unknown = sorted(set(tensors) - set(ours)), sorted(set(ours) - set(tensors))
+    if missing or unknown:
+        raise ModelError(
+            f"The model does not fit its base file: missing {missing[:3]}, not in the base {unknown[:3]}. Name the base it was made from."
+        )
+    for name, place in tensors.items():
+        weight = _numpy(state[ours[name]])
+        if weight.shape != place.shape:
+            raise ModelError(f"The tensor {ours[name]!r} has shape {weight.shape}, its base {place.shape}. Name the base it was made from.")
+        heads = layout.heads_of(ours[name], config)
+        yield name, np.ascontiguousarray(weight if heads is None else layout.interleave_heads(weight, heads))
+
+
+def _kind(weight: NDArray[np.float32], precision: Precision) -> Any:
+    import gguf
+
+    if weight.ndim < 2 or (precision == "Q8_0" and weight.shape[-1] % _BLOCK):
+        return gguf.GGMLQuantizationType.F32
+    return gguf.GGMLQuantizationType[precision]
+
+
+def _named(model: Path | Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(model, Path):
+        return model
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise DependencyError("Exporting a model needs torch and safetensors: `pip install 'noria[train]'`.") from error
+    files = sorted(model.glob("*.safetensors"))
+    if not files:
+        raise ModelError(f"'{model}' holds no safetensors file. Name the folder of a finished checkpoint.")
+    return {name: tensor for file in files for name, tensor in load_file(file).items()}
+
+
+def _numpy(tensor: Any) -> NDArray[np.float32]:
+    if isinstance(tensor, np.ndarray):
+        return tensor.astype(np.float32, copy=False)
+    return tensor.detach().float().cpu().numpy()
