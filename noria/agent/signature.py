@@ -162,7 +162,7 @@ def _without_none(annotation: Any) -> tuple[Any, bool]:
 
 def _has_own_config(kind: Any) -> bool:
     """Pydantic refuses a second configuration for types that carry one."""
-    return hasattr(kind, "__pydantic_config__") or hasattr(kind, "model_config") or hasattr(kind, "__dataclass_fields__") or typing.is_typeddict(kind)
+    return any(hasattr(kind, name) for name in ("__pydantic_config__", "model_config", "__dataclass_fields__", "__total__"))
 
 
 def _flat(schema: dict[str, Any]) -> dict[str, Any]:
