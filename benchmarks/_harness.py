@@ -1,0 +1,87 @@
+"""What all benchmarks share: rivals in virtual environments of their own, what the machine is, and the file with the figures.
+
+    from _harness import rival_python, write_results
+
+A benchmark is one script: `python benchmarks/NAME.py`. It measures Noria and its rivals side by side in one run, prints ratios, and writes
+`benchmarks/results/NAME.json`, from which `docs/results.md` is made.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENVS_DIR = ROOT / "benchmarks" / ".venvs"
+RESULTS_DIR = ROOT / "benchmarks" / "results"
+
+
+def rival_python(name: str, *requirements: str, options: tuple[str, ...] = ()) -> Path:
+    """The Python of the virtual environment `benchmarks/.venvs/NAME` with `requirements` installed; made on first use.
+
+    Args:
+        options: further options of `pip install`, such as `--no-deps`.
+    """
+    folder = VENVS_DIR / name
+    python = folder / "bin" / "python"
+    mark = folder / ".installed"
+    wanted = hashlib.sha256(" ".join((*options, *requirements)).encode()).hexdigest()
+    if mark.is_file() and mark.read_text() == wanted:
+        return python
+    print(f"installing {', '.join(requirements)} into {folder.relative_to(ROOT)}", file=sys.stderr)
+    shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    subprocess.run([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *options, *requirements], check=True)
+    mark.write_text(wanted)
+    return python
+
+
+def machine() -> str:
+    """One line: processor, cores, the vector instructions that matter, memory, Python."""
+    model, flags = platform.processor() or platform.machine(), set[str]()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                model = value.strip()
+            elif key.strip() == "flags":
+                flags = set(value.split())
+    isa = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16") if flag in flags]
+    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{model}, {os.cpu_count()} cores ({', '.join(isa) or 'no vector flags'}), {memory_gb:.0f} GB, Python {platform.python_version()}"
+
+
+def commit() -> str:
+    """The commit measured, with `+` behind it if files differ from it."""
+    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    changed = subprocess.run(["git", "status", "--porcelain", "--", "noria"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    return f"{head}+" if changed else head
+
+
+def write_results(name: str, figures: Mapping[str, float | int | str | bool | None]) -> Path:
+    """Write `benchmarks/results/NAME.json`; the command is the one that runs now."""
+    record = {
+        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "commit": commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": machine(),
+        "figures": dict(figures),
+    }
+    RESULTS_DIR.mkdir(parents=True, exist_ok=True)
+    path = RESULTS_DIR / f"{name}.json"
+    path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def print_figures(figures: Mapping[str, float | int | str | bool | None]) -> None:
+    """One figure a line."""
+    for name, value in figures.items():
+        print(f"{name:48} {value:.4g}" if isinstance(value, float) else f"{name:48} {value}")
