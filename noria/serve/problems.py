@@ -70,6 +70,8 @@ def install(app: FastAPI) -> None:
 
     async def no_route(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
+        if isinstance(error.__cause__, NoriaError):  # FastAPI wraps what is raised while the body is read
+            return respond(error.__cause__)
         what = {404: f"No such address: {request.method} {request.url.path}.", 405: f"{request.method} is not allowed for {request.url.path}."}
         body = body_of(what.get(error.status_code, str(error.detail)), error.status_code, "not_found" if error.status_code == 404 else None)
         return JSONResponse(body, error.status_code, headers=error.headers)
