@@ -22,7 +22,7 @@ def names() -> list[str]:
     return sorted(path.parent.name for path in Path(__file__).parent.glob(f"*/{FILE_NAME}"))
 
 
-def make_project(template: str, dir: Path, name: str | None = None) -> Path:
+def make_project(template: str, dir: Path, name: str | None = None) -> Path:  # noqa: A002  (the word of the command line)
     """Make the project folder `dir` from a template; returns its absolute path. Either all of it is there afterwards or nothing.
 
     Args:
@@ -45,7 +45,9 @@ def make_project(template: str, dir: Path, name: str | None = None) -> Path:
     try:
         _copy(Path(__file__).parent / template, target, name)
     except OSError as error:
-        raise StoreError(f"Could not write '{target}': {error.strerror or error}. Nothing was left behind; free the disk or name another folder.") from error
+        raise StoreError(
+            f"Could not write '{target}': {error.strerror or error}. Nothing was left behind; free the disk or name another folder."
+        ) from error
     return target
 
 

@@ -27,19 +27,19 @@ class FrontDesk:
     name = "front-desk"
 
     def __init__(self, root: Path) -> None:
-        self._modules = _load(root)
-        self.kinds: list[str] = [kind for kind in self._modules["goals"].KINDS if kind != "question" or (root / "knowledge").is_dir()]
+        self.modules = _load(root)
+        self.kinds: list[str] = [kind for kind in self.modules["goals"].KINDS if kind != "question" or (root / "knowledge").is_dir()]
         """What guests may want; questions about the house need pages to look them up in."""
 
     def goals(
         self, split: Literal["train", "evaluation"], num_goals: int, seed: int, language: str = "en", kinds: Sequence[str] | None = None
     ) -> list[Goal]:
         """Goals in the usual mix of kinds, or of the `kinds` given; `language` is en or zh."""
-        chosen = self._modules["goals"].mixed_kinds(num_goals, seed, split, list(kinds or self.kinds))
-        return [self._modules["goals"].make_goal(kind, split, language, f"{seed}-{index:04d}") for index, kind in enumerate(chosen)]
+        chosen = self.modules["goals"].mixed_kinds(num_goals, seed, split, list(kinds or self.kinds))
+        return [self.modules["goals"].make_goal(kind, split, language, f"{seed}-{index:04d}") for index, kind in enumerate(chosen)]
 
     def start(self, goal: Goal) -> "DeskEpisode":
-        return DeskEpisode(goal, self._modules)
+        return DeskEpisode(goal, self.modules)
 
 
 class DeskEpisode:
@@ -82,7 +82,7 @@ def _load(root: Path) -> dict[str, ModuleType]:
     for name in [name for name in sys.modules if name.startswith(prefix)]:
         del sys.modules[name]
     _from_file(f"{prefix}_simulation", root / "simulation" / "__init__.py")
-    parts = {part: importlib.import_module(f"{prefix}_simulation.{part}") for part in ("goals", "guest", "expert", "world")}
+    parts = {part: importlib.import_module(f"{prefix}_simulation.{part}") for part in ("speech", "goals", "guest", "expert", "world")}
     return {"tools": _from_file(f"{prefix}_tools", root / "tools.py"), **parts}
 
 

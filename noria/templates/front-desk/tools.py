@@ -10,7 +10,7 @@ before the function runs; `ToolRetry` tells the model what to ask for, `ToolFail
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
@@ -121,7 +121,7 @@ def change_booking(code: str, date: date, ctx: ToolContext) -> dict[str, Any]:
         row = _own_booking(desk, ctx, code)
         desk.execute("UPDATE bookings SET state = 'moving' WHERE code = ?", (row["code"],))
         if row["what"] == "table":
-            place = _free_table(desk, date, datetime.strptime(row["time"], "%H:%M").time(), row["guests"])
+            place = _free_table(desk, date, time.fromisoformat(row["time"]), row["guests"])
         else:
             place = _free_room(desk, row["what"], date, row["nights"])
         if place is None:
@@ -233,15 +233,11 @@ def _seed(desk: sqlite3.Connection, today: date) -> None:
     desk.executemany("INSERT INTO rooms VALUES (?, ?, ?)", [(number, kind, PRICES[kind]) for number, kind in ROOMS.items()])
     desk.executemany("INSERT INTO tables VALUES (?, ?)", TABLES.items())
     desk.executemany("INSERT INTO dishes VALUES (?, ?, ?)", [(name, diet, price) for name, (diet, price) in DISHES.items()])
-    others = [
-        ("Q101", "mira", "double", 0, None, 3, None, 105),
-        ("Q102", "tomas", "suite", 1, None, 2, None, 111),
-        ("Q103", "mira", "table", 1, "19:00", None, 2, 1),
-        ("Q104", "ines", "table", 2, "20:00", None, 4, 3),
-    ]
-    for code, user, what, days, at, nights, guests, place in others:
-        row = (code, user, what, (today + timedelta(days=days)).isoformat(), at, nights, guests, place)
-        desk.execute("INSERT INTO bookings (code, user_id, what, date, time, nights, guests, place) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    first, second = ((today + timedelta(days=days)).isoformat() for days in (1, 2))
+    _insert_booking(desk, {"code": "Q101", "user_id": "mira", "what": "double", "date": today.isoformat(), "nights": 3, "place": 105})
+    _insert_booking(desk, {"code": "Q102", "user_id": "tomas", "what": "suite", "date": first, "nights": 2, "place": 111})
+    _insert_booking(desk, {"code": "Q103", "user_id": "mira", "what": "table", "date": first, "time": "19:00", "guests": 2, "place": 1})
+    _insert_booking(desk, {"code": "Q104", "user_id": "ines", "what": "table", "date": second, "time": "20:00", "guests": 4, "place": 3})
 
 
 @contextmanager
@@ -307,7 +303,7 @@ def _free_table(desk: sqlite3.Connection, day: date, at: time, guests: int) -> i
     taken = {
         row["place"]
         for row in desk.execute("SELECT place, time FROM bookings WHERE state = 'booked' AND what = 'table' AND date = ?", (day.isoformat(),))
-        if abs(datetime.combine(day, datetime.strptime(row["time"], "%H:%M").time()) - start) < SITTING
+        if abs(datetime.combine(day, time.fromisoformat(row["time"])) - start) < SITTING
     }
     rows = desk.execute("SELECT number FROM tables WHERE seats >= ? ORDER BY seats, number", (guests,))
     return next((row["number"] for row in rows if row["number"] not in taken), None)
@@ -336,6 +332,12 @@ def _add_booking(desk: sqlite3.Connection, ctx: ToolContext, **columns: Any) -> 
         if desk.execute("SELECT 1 FROM bookings WHERE code = ?", (code,)).fetchone() is None:
             break
         number += 1
-    row = {"code": code, "user_id": ctx.user_id, **columns}
-    desk.execute(f"INSERT INTO bookings ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
+    _insert_booking(desk, {"code": code, "user_id": ctx.user_id, **columns})
     return code
+
+
+def _insert_booking(desk: sqlite3.Connection, row: Mapping[str, Any]) -> None:
+    """Insert the columns that `row` has; the others stay empty."""
+    columns = ("code", "user_id", "what", "date", "time", "nights", "guests", "place")
+    values = tuple(row.get(column) for column in columns)
+    desk.execute("INSERT INTO bookings (code, user_id, what, date, time, nights, guests, place) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)

@@ -65,11 +65,16 @@ class Draft:
 
     def beat(self, kind: str, tasks: Sequence[tuple[str, dict[str, Any]]], text: str = "", withheld: str = "", **more: Any) -> Beat:
         """Add a beat about calls of tools; with no `text` every task is asked for in a sentence of its own, `withheld` left out."""
-        full = ("" if self.language == "zh" else " ").join(self.speaker.request(tool, args) for tool, args in tasks) if not text else text
+        full = text or ("" if self.language == "zh" else " ").join(self.speaker.request(tool, args) for tool, args in tasks)
         if withheld:
-            (tool, args) = tasks[0]
+            tool, args = tasks[0]
             text = self.speaker.request(tool, {**args, **more.get("initial", {})}, [withheld])
-        answers = {slot_of(tool, a): self.speaker.answer(tool, a, value) for tool, args in tasks for a, value in args.items() if tool in _SPOKEN and value != "$code"}
+        answers = {
+            slot_of(tool, name): self.speaker.answer(tool, name, value)
+            for tool, args in tasks
+            for name, value in args.items()
+            if tool != "search_knowledge" and value != "$code"
+        }
         beat: Beat = {
             "type": kind,
             "text": text or full,
@@ -109,16 +114,13 @@ class Draft:
 
     def own_booking(self) -> dict[str, Any]:
         """Give the guest a booking, a table or a room, and return its row."""
-        code, day = self.code(), self.day()
+        row: dict[str, Any] = {"code": self.code(), "user_id": self.user_id, "date": self.day()}
         if self.rng.random() < 0.5:
-            row = {"code": code, "user_id": self.user_id, "what": "table", "date": day, "time": self.rng.choice(DINNER_TIMES), "guests": 2, "place": 5}
+            row |= {"what": "table", "time": self.rng.choice(DINNER_TIMES), "guests": 2, "place": 5}
         else:
-            row = {"code": code, "user_id": self.user_id, "what": "double", "date": day, "nights": 2, "place": 110}
+            row |= {"what": "double", "nights": 2, "place": 110}
         self.bookings.append(row)
         return row
-
-
-_SPOKEN = ("book_table", "book_room", "find_rooms", "change_booking", "cancel_booking", "order_service", "report_issue", "request_taxi", "show_menu")
 
 
 def _values(row: dict[str, Any], **changed: Any) -> list[Any]:
@@ -140,7 +142,7 @@ def _cancel(d: Draft) -> None:
 
 
 def _search(d: Draft) -> None:
-    args = {"date": d.day(), "nights": d.rng.randint(2, 7), "guests": d.rng.choice([2, 2, 2, 3])}
+    args: dict[str, Any] = {"date": d.day(), "nights": d.rng.randint(2, 7), "guests": d.rng.choice([2, 2, 2, 3])}
     fitting = [kind for kind, beds in SLEEPS.items() if beds >= args["guests"]]
     if len(fitting) > 1 and d.rng.random() < 0.5:
         full = d.rng.choice(fitting)
@@ -201,7 +203,7 @@ def _changes_mind(d: Draft) -> None:
 
 def _unavailable(d: Draft) -> None:
     if d.rng.random() < 0.6:
-        args = {"date": d.day(), "time": d.rng.choice(["18:00", "18:30", "19:00", "19:30"]), "guests": d.rng.randint(2, 8)}
+        args: dict[str, Any] = {"date": d.day(), "time": d.rng.choice(["18:00", "18:30", "19:00", "19:30"]), "guests": d.rng.randint(2, 8)}
         hour, minute = args["time"].split(":")
         other = f"{int(hour) + d.rng.choice([-2, 2])}:{minute}"
         d.world["full"] = [["table", args["date"], args["time"]]]

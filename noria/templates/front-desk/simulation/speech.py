@@ -3,7 +3,7 @@
 The sentences stand in `phrasings.en.toml` and `phrasings.zh.toml`; here is only how they are put together.
 """
 
-import itertools
+import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()
-MONTHS = "January February March April May June July August September October November December".split()
-WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December")
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 ZH_NUMBERS = "零一二三四五六七八九十"
 
 
@@ -99,7 +99,8 @@ def spoken_days(day: date, today: date) -> list[tuple[str, str]]:
     ahead = (day - today).days
     name, month = WEEKDAYS[day.weekday()], MONTHS[day.month - 1]
     suffix = "th" if day.day in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(day.day % 10, "th")
-    forms = [(said, f"on {said}") for said in (f"the {day.day}{suffix} of {month}", f"{month} {day.day}", f"{day.day} {month}", f"the {day.day}{suffix}")]
+    said = (f"the {day.day}{suffix} of {month}", f"{month} {day.day}", f"{day.day} {month}", f"the {day.day}{suffix}")
+    forms = [(form, f"on {form}") for form in said]
     if ahead == 1:
         return [("tomorrow", "tomorrow")]
     if ahead == 2:
@@ -158,16 +159,15 @@ def sentence(pattern: str, values: Mapping[str, str]) -> str:
 
 
 def num_phrasings(language: str, split: str) -> int:
-    """Different ways to word a request before any date, time, number or name is filled in."""
+    """Different ways to word a request, whole or with one part left out, before any date, time, number or name is filled in."""
     total = 0
     texts = phrasings(language)
     for tool in (name for name, section in texts.items() if isinstance(section, dict) and "parts" in section):
         section, parts = texts[tool][split], texts[tool]["parts"]
-        orders = 1 if section.get("fixed") or language == "zh" else len(list(itertools.permutations(parts)))
-        forms = 1
-        for options in parts.values():
-            forms *= len(options)
-        total += len(section["patterns"]) * forms * orders
+        in_order = section.get("fixed") or language == "zh"
+        for left_out in (None, *parts):
+            forms = [len(options) for slot, options in parts.items() if slot != left_out]
+            total += len(section["patterns"]) * math.prod(forms) * (1 if in_order else math.factorial(len(forms)))
     return total
 
 

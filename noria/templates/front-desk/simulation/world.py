@@ -15,12 +15,12 @@ QUERIES = {
 
 
 def seed(desk: sqlite3.Connection, world: Mapping[str, Any]) -> None:
-    """Put a goal's `bookings` (rows), `dishes` (name to diet) and what is `full` (table, day, time; or kind of room, day, nights) into a fresh desk."""
+    """Put a goal's `bookings` (rows), `dishes` (name to diet) and what is `full` (table, day, time; or room kind, day, nights) into a fresh desk."""
     desk.execute("BEGIN IMMEDIATE")
     for what, day, extent in world.get("full", ()):
         _fill(desk, what, day, extent)
     for row in world.get("bookings", ()):
-        desk.execute(f"INSERT INTO bookings ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
+        _insert(desk, row)
     for name, diet in world.get("dishes", {}).items():
         desk.execute("UPDATE dishes SET diet = ? WHERE name = ?", (diet, name))
     desk.execute("COMMIT")
@@ -28,13 +28,17 @@ def seed(desk: sqlite3.Connection, world: Mapping[str, Any]) -> None:
 
 def _fill(desk: sqlite3.Connection, what: str, day: str, extent: Any) -> None:
     """Give every table at a time, or every room of a kind for some nights, to somebody else."""
-    if what == "table":
-        query, column = "SELECT number FROM tables", "time"
-    else:
-        query, column = f"SELECT number FROM rooms WHERE kind = '{what}'", "nights"
-    for row in desk.execute(query).fetchall():
-        values = (f"X{what[:2]}{row['number']}", "other", what, day, extent, row["number"])
-        desk.execute(f"INSERT INTO bookings (code, user_id, what, date, {column}, place) VALUES (?, ?, ?, ?, ?, ?)", values)
+    table = what == "table"
+    places = desk.execute("SELECT number FROM tables" if table else "SELECT number FROM rooms WHERE kind = ?", () if table else (what,)).fetchall()
+    for (place,) in places:
+        row = {"code": f"X{what[:2]}{place}", "user_id": "other", "what": what, "date": day, "place": place}
+        _insert(desk, {**row, "time" if table else "nights": extent})
+
+
+def _insert(desk: sqlite3.Connection, row: Mapping[str, Any]) -> None:
+    columns = ("code", "user_id", "what", "date", "time", "nights", "guests", "place")
+    values = tuple(row.get(column) for column in columns)
+    desk.execute("INSERT INTO bookings (code, user_id, what, date, time, nights, guests, place) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
 
 def snapshot(desk: sqlite3.Connection) -> Rows:
