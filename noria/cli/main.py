@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from noria import __version__
 from noria.cli import evaluate, feedback, improve, knowledge, project, release, serve
@@ -66,8 +67,8 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         _say("Stopped. What was finished is kept; the same command again goes on from there.")
         return SIGINT_EXIT
-    except typer.exceptions.TyperException as error:
-        _say(f"{getattr(error, 'format_message', lambda: str(error))()} Run `noria {' '.join(_words(arguments))} --help`.".replace("  ", " "))
+    except TyperException as error:
+        _say(f"{error.format_message()} See `{' '.join(['noria', *_words(arguments), '--help'])}`.")
         return ConfigError.exit_code
     except BrokenPipeError:
         # The reader of stdout left (`noria release list | head`): nothing more can be said there.

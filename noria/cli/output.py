@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,9 +31,12 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 def open_project(folder: Path | None) -> "Project":
     """The project named with `--project`, else the one around the working directory. Logging begins here. Raises ConfigError."""
     from noria.config import Project
+    from noria.lifecycle.sections import check_sections
 
     start_logging()
-    return Project.load(folder.expanduser().resolve()) if folder is not None else Project.find()
+    project = Project.load(folder.expanduser().resolve()) if folder is not None else Project.find()
+    check_sections(project)
+    return project
 
 
 def start_logging() -> None:
@@ -62,7 +65,7 @@ def stderr_console() -> "Console":
 
 
 @contextmanager
-def progress_bars() -> Iterator[Callable[[str, float, float], None]]:
+def progress_bars() -> Generator[Callable[[str, float, float], None]]:
     """Bars on stderr; the function takes a stage's name, what is done and what there is in all.
 
     A stage's bar appears with its first report. Without a terminal a stage is one line when it begins and one when it ends.

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 Floats: TypeAlias = NDArray[np.float64]
 MAX_EXACT_ITEMS = 600
@@ -70,12 +70,12 @@ def paired_counts(before: Sequence[bool], after: Sequence[bool]) -> PairedCounts
 def mcnemar_better(gains: ArrayLike, losses: ArrayLike) -> Floats:
     """One-sided exact McNemar p-value of "after is no better": P(Binomial(gains + losses, 1/2) >= gains). Vectorised."""
     wins, lost = np.asarray(gains), np.asarray(losses)
-    return np.asarray(stats.binom.sf(wins - 1, wins + lost, 0.5), dtype=np.float64)
+    return np.where(wins > 0, special.betainc(np.maximum(wins, 1), lost + 1, 0.5), 1.0)
 
 
 def mcnemar_two_sided(gains: int, losses: int) -> float:
     """Two-sided exact McNemar p-value; 1 when no item tells the releases apart."""
-    return float(min(1.0, 2 * stats.binom.cdf(min(gains, losses), gains + losses, 0.5)))
+    return float(min(1.0, 2 * float(mcnemar_better(max(gains, losses), min(gains, losses)))))
 
 
 def mcnemar_e_value(gains: ArrayLike, losses: ArrayLike) -> Floats:
@@ -104,7 +104,7 @@ def score_statistic(gains: ArrayLike, losses: ArrayLike, n: int, difference: flo
 
 def score_interval(gains: int, losses: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """Tango's two-sided interval of the paired difference; sound also when no item or every item tells the releases apart."""
-    z = float(stats.norm.ppf((1 + level) / 2))
+    z = float(special.ndtri((1 + level) / 2))
 
     def bound(sign: float) -> float:
         near, far = (gains - losses) / n, sign
@@ -117,6 +117,15 @@ def score_interval(gains: int, losses: int, n: int, level: float = 0.95) -> tupl
     return bound(-1.0), bound(1.0)
 
 
+def wilson_interval(passed: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Two-sided interval of a share (Wilson 1927, JASA 22)."""
+    z = float(special.ndtri((1 + level) / 2))
+    share, room = passed / n, z * z / n
+    centre = (share + room / 2) / (1 + room)
+    half = z / (1 + room) * float(np.sqrt(share * (1 - share) / n + room / (4 * n)))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
 @lru_cache(maxsize=256)
 def noninferior_binary(gains: int, losses: int, n: int, margin: float) -> float:
     """P-value of "after loses `margin` or more": small means not worse than the margin.
@@ -126,7 +135,7 @@ def noninferior_binary(gains: int, losses: int, n: int, margin: float) -> float:
     """
     observed = float(score_statistic(gains, losses, n, -margin))
     if n > MAX_EXACT_ITEMS:
-        return float(stats.norm.sf(observed))
+        return float(special.ndtr(-observed))
     wins, lost = np.meshgrid(np.arange(n + 1), np.arange(n + 1), indexing="ij")
     possible = wins + lost <= n
     wins, lost = wins[possible], lost[possible]
@@ -227,7 +236,7 @@ def unpaired_z_better(passed_before: ArrayLike, passed_after: ArrayLike, n: int)
     x, y = np.asarray(passed_before, dtype=float), np.asarray(passed_after, dtype=float)
     pooled = (x + y) / (2 * n)
     spread = np.sqrt(np.maximum(pooled * (1 - pooled) * 2 / n, 1e-300))
-    return np.asarray(stats.norm.sf((y - x) / n / spread), dtype=np.float64)
+    return np.asarray(special.ndtr((x - y) / n / spread), dtype=np.float64)
 
 
 def minimum_detectable_effect(n: int, alpha: float, *, discordance: float = 0.3, power: float = 0.8) -> float:
@@ -235,7 +244,7 @@ def minimum_detectable_effect(n: int, alpha: float, *, discordance: float = 0.3,
 
     Normal approximation (Connor 1987, Biometrics 43); 1.0 when no gain that is possible could be found.
     """
-    z_alpha, z_power = float(stats.norm.isf(alpha)), float(stats.norm.ppf(power))
+    z_alpha, z_power = -float(special.ndtri(alpha)), float(special.ndtri(power))
     low, high = 0.0, 1.0
     for _ in range(60):
         gain = (low + high) / 2

@@ -13,7 +13,8 @@ from typing import Any
 from noria.data import ChatExample, Item, NearDuplicates, example_key, read_chat, split_by_group, write_task
 from noria.errors import DataError
 from noria.evaluate.suites import Suite, chat_suite
-from noria.feedback import FeedbackConfig, export_artifact, task_path
+from noria.feedback import FeedbackConfig, export_artifact, read_report, task_path
+from noria.feedback.export import REPORT
 from noria.lifecycle.releases import Records
 from noria.store import Artifact, file_hash
 
@@ -25,8 +26,13 @@ class Dataset:
     """Training and held-out rows of one improvement."""
 
     artifact: Artifact
-    feedback_used: int
-    """Pieces of feedback behind it, or rows of the file."""
+
+    @property
+    def feedback_used(self) -> int:
+        """Pieces of feedback behind it; of a file, its rows."""
+        if (self.artifact.path / REPORT).is_file():
+            return read_report(self.artifact.path).feedback_used
+        return sum(self.artifact.manifest.metrics["rows"].values())
 
     @property
     def train_files(self) -> dict[str, Path]:
@@ -43,7 +49,7 @@ class Dataset:
 def dataset_from_feedback(records: Records) -> Dataset:
     """All feedback so far. Raises DataError if there is nothing to learn from."""
     artifact, report = export_artifact(records.database, records.artifacts, records.project.section("feedback", FeedbackConfig))
-    dataset = Dataset(artifact=artifact, feedback_used=report.feedback_used)
+    dataset = Dataset(artifact=artifact)
     if not dataset.train_files:
         raise DataError(
             f"There is nothing to learn from yet: {report.feedback_read} pieces of feedback gave no training example. Correct answers on the page, "
@@ -70,7 +76,7 @@ def dataset_from_file(records: Records, path: Path) -> Dataset:
 
     given = {"feedback": config.model_dump(mode="json"), "from": path.name}
     artifact = records.artifacts.build("dataset", {"file": file_hash_of(path)}, given, config.split_seed, make)
-    return Dataset(artifact=artifact, feedback_used=artifact.manifest.metrics["rows"]["train/chat"])
+    return Dataset(artifact=artifact)
 
 
 def _from_folder(records: Records, path: Path) -> Dataset:
@@ -89,7 +95,7 @@ def _from_folder(records: Records, path: Path) -> Dataset:
 
     inputs = {name: file_hash(file) for name, file in files.items()}
     artifact = records.artifacts.build("dataset", inputs, {"from": path.name}, 0, make)
-    return Dataset(artifact=artifact, feedback_used=artifact.manifest.metrics["rows"]["train/chat"])
+    return Dataset(artifact=artifact)
 
 
 def file_hash_of(path: Path) -> str:

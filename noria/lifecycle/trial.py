@@ -122,7 +122,7 @@ def _measure_suite(records: Records, release: Release, suite: Suite, load: Load,
         run = run_suite(
             suite,
             serving.generator,
-            make_request=partial(_as_served, serving),
+            make_request=partial(as_served, serving),
             results_path=folder / RESULTS_FILE,
             progress=lambda done, total: progress(label, done, total),
         )
@@ -134,7 +134,7 @@ def _measure_suite(records: Records, release: Release, suite: Suite, load: Load,
     return SuiteRun(suite=suite.name, kind=suite.kind, expected_ids=tuple(item.id for item in suite.items), results=tuple(results))
 
 
-def _as_served(serving: Serving, item: Item) -> GenerationRequest:
+def as_served(serving: Serving, item: Item) -> GenerationRequest:
     """The request of an item as the agent would make it: system prompt of the day, hints on what users say, the release's tools."""
     tools = (*serving.toolbox.specs, *((SEARCH,) if serving.knowledge is not None else ()))
     messages = item.messages

@@ -51,6 +51,12 @@ def test_score_statistic_at_zero_is_mcnemars_chi() -> None:
     assert paired.score_statistic(15, 5, 100, 0.0) == pytest.approx((15 - 5) / np.sqrt(20))
 
 
+def test_wilson_is_scipys() -> None:
+    for passed, n in [(0, 10), (3, 10), (10, 10), (57, 200)]:
+        reference = stats.binomtest(passed, n).proportion_ci(method="wilson")
+        assert paired.wilson_interval(passed, n) == pytest.approx((reference.low, reference.high))
+
+
 def test_score_interval_covers() -> None:
     rng = np.random.default_rng(3)
     draws = rng.multinomial(80, [0.25, 0.10, 0.65], size=150)

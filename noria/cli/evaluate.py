@@ -1,0 +1,45 @@
+"""`noria evaluate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from noria.cli.output import JsonOption, ProjectOption, emit, progress_bars, start_logging
+
+
+def register(app: typer.Typer) -> None:
+    app.command("evaluate")(evaluate)
+
+
+def evaluate(
+    data: Annotated[Path, typer.Option("--data", metavar="F", help="A task file (chat or tools), or a suite of `evals/`.")],
+    model: Annotated[
+        str, typer.Option("--model", metavar="DIR|URL|RELEASE", help="A release (r3), model folder, .gguf file, base name or URL.")
+    ] = "live",
+    task: Annotated[str, typer.Option("--task", metavar="TASK", help="tools (a chat task file) or suite (a file of `evals/`).")] = "tools",
+    against: Annotated[str | None, typer.Option("--against", metavar="DIR|URL|RELEASE", help="What to compare with, on the same items.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="F", help="Where to keep the report as JSON.")] = None,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a release or a model on a task file, alone or against another."""
+    from rich.console import Console
+
+    from noria.lifecycle.measure import measure
+
+    start_logging()
+    with progress_bars() as progress:
+        report = measure(project, model, task, data, against=against, out=out, progress=progress)
+
+    def show(console: Console) -> None:
+        for name, value in report["metrics"].items():
+            low, high = report["intervals"][name]
+            console.print(f"{name:14} {value:.3f}  [{low:.3f}, {high:.3f}]  n {report['n']}", markup=False, highlight=False)
+        if against is not None:
+            low, high = report["interval"]
+            console.print(
+                f"against {against}: {report['effect']:+.3f} [{low:+.3f}, {high:+.3f}], {report['test']}, p {report['p']:.2g}", markup=False
+            )
+
+    emit(as_json, report, show)

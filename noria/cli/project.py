@@ -1,0 +1,47 @@
+"""`noria new` and `noria doctor`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from noria.cli.output import JsonOption, ProjectOption, emit, start_logging
+
+
+def register(app: typer.Typer) -> None:
+    app.command("new")(new)
+    app.command("doctor")(doctor)
+
+
+def new(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make; new or empty.")],
+    template: Annotated[str, typer.Option("--template", metavar="NAME", help="What to begin with.")] = "front-desk",
+    as_json: JsonOption = False,
+) -> None:
+    """Make a project folder from a template."""
+    from noria.templates import make_project
+
+    path = make_project(template, folder)
+    emit(as_json, {"project": str(path), "template": template}, lambda out: out.print(f"Made {path}. Next: cd {folder} && noria serve"))
+
+
+def doctor(project: ProjectOption = None, as_json: JsonOption = False) -> None:
+    """Check weights, disk, processor, database and artifacts, and say what to do."""
+    from rich.console import Console
+
+    from noria.lifecycle.doctor import examine
+
+    start_logging()
+    findings = examine(project)
+
+    def show(out: Console) -> None:
+        marks = {"ok": "[green]ok[/]     ", "advice": "[yellow]advice[/] ", "fault": "[red]fault[/]  "}
+        for finding in findings:
+            out.print(f"{marks[finding.state]} {finding.what}: {finding.found}", highlight=False, soft_wrap=True)
+            if finding.do:
+                out.print(f"         {finding.do}", highlight=False, soft_wrap=True)
+
+    faults = sum(finding.state == "fault" for finding in findings)
+    emit(as_json, {"ok": not faults, "findings": [f.model_dump() for f in findings]}, show)
+    if faults:
+        raise typer.Exit(1)

@@ -1,0 +1,75 @@
+"""The parts of a candidate that are made: tuned weights, and the file the engine reads.
+
+In: the live release, a dataset, minutes. Out: artifacts of the kinds model and engine. torch is imported only when something is trained.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from noria.errors import DependencyError
+from noria.lifecycle.datasets import Dataset
+from noria.lifecycle.releases import Records, is_artifact
+from noria.lifecycle.trial import Progress
+from noria.model import BaseModel, ModelConfig, resolve
+from noria.schema import Release
+from noria.serve.serving import WEIGHTS_FILE
+from noria.store import Artifact, file_hash
+
+MODEL_DIR = "model"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Base:
+    """The weights training begins with. `address` names them in a manifest; `origin` are the base weights they came from."""
+
+    model: BaseModel
+    address: str
+    origin: BaseModel
+
+
+def base_of(records: Records, live: Release) -> Base:
+    """The live release's weights: those it was tuned to, else the project's base model."""
+    origin = resolve(records.project.section("model", ModelConfig).base, records.project.root)
+    tuned = live.artifacts.get("model")
+    if tuned is not None and is_artifact(tuned):
+        folder = records.artifacts.verify(tuned).path / MODEL_DIR
+        return Base(model=BaseModel(name=origin.name, kind="folder", path=folder), address=tuned, origin=origin)
+    address = f"{origin.name}:{file_hash(origin.path)}" if origin.path.is_file() else origin.name
+    return Base(model=origin, address=address, origin=origin)
+
+
+def tune(records: Records, base: Base, dataset: Dataset, replay: list[Path], minutes: float, seed: int, progress: Progress) -> Artifact:
+    """Tuned weights as an artifact; the same request again is a no-op, a killed one resumes. Raises DependencyError without torch."""
+    try:
+        from noria.align import finetune
+        from noria.train import Progress as TrainProgress
+        from noria.train import TuneConfig
+    except ImportError as error:
+        raise DependencyError(f"Training needs torch, transformers and peft ({error.name} is missing): `pip install 'noria[train]'`.") from error
+
+    config = records.project.section("train", TuneConfig, {"minutes": minutes, "seed": seed})
+
+    def report(step: TrainProgress) -> None:
+        progress("training", step.step, step.num_steps)
+
+    def make(folder: Path) -> dict[str, Any]:
+        return finetune(config, dataset.artifact.path / "train", base.model, folder, replay, on_progress=report)
+
+    inputs = {"dataset": dataset.artifact.hash, "base": base.address, **{f"replay{i}": path.parent.name for i, path in enumerate(replay)}}
+    return records.artifacts.build("model", inputs, config.model_dump(mode="json"), seed, make)
+
+
+def build_engine(records: Records, model: Artifact, progress: Progress) -> Artifact:
+    """The GGUF file of tuned weights."""
+    from noria.model.export import export_gguf
+
+    origin = resolve(records.project.section("model", ModelConfig).base, records.project.root)
+
+    def make(folder: Path) -> dict[str, Any]:
+        progress("export", 0, 1)
+        export_gguf(model.path / MODEL_DIR, origin.path, folder / WEIGHTS_FILE)
+        progress("export", 1, 1)
+        return {"megabytes": round((folder / WEIGHTS_FILE).stat().st_size / 2**20, 1)}
+
+    return records.artifacts.build("engine", {"model": model.hash}, {"format": "gguf"}, 0, make)

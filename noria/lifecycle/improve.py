@@ -1,0 +1,255 @@
+"""One turn of the wheel: feedback becomes a candidate release, and the candidate goes live if it is proven better.
+
+In: a project, the minutes it may take, and what to learn from. Out: an `Improvement`. Every stage is an artifact (dataset, evaluation of the live
+release, model, engine, evaluation of the candidate): what is finished is not done again, and a killed improvement goes on where it was when it is
+started again. What was decided on the way (which dataset, how many minutes of training) is kept in `.noria/improve.json` until the end.
+"""
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from noria.config import Project
+from noria.errors import DataError
+from noria.evaluate.suites import Suite, SuiteRun
+from noria.lifecycle.candidate import base_of, build_engine, tune
+from noria.lifecycle.config import ImproveConfig
+from noria.lifecycle.datasets import Dataset, dataset_from_feedback, dataset_from_file
+from noria.lifecycle.environments import has_environment
+from noria.lifecycle.lock import project_lock
+from noria.lifecycle.releases import Records, promote
+from noria.lifecycle.trial import OBJECTIVE, Progress, Trial, measure_release, plan_trial, run_trial, stake
+from noria.schema import GateReport, Record, Release, canonical_json
+from noria.serve import first_release, freeze
+from noria.store import write_file
+
+FEEDBACK = "feedback"
+RUN_FILE = "improve.json"
+CANDIDATE_COST = 1.6
+"""Seconds of the candidate's evaluation for each second of the live release's: a better agent talks longer with its guests."""
+FIXED_SECONDS = 60.0
+"""For merging, export, loading and the measurement of speed and memory."""
+
+
+class Improvement(Record):
+    """What came of one improvement."""
+
+    release: Release
+    live: Release
+    """The release that is live now."""
+    report: GateReport
+    feedback_used: int
+    train: dict[str, Any]
+    """Metrics of the training run."""
+    before: dict[str, float]
+    """Figures of the release that was live, on the items of the trial: what `figures` gives."""
+    after: dict[str, float]
+    """The same of the candidate."""
+    seconds: float
+    resumed: bool
+    already_known: bool = False
+    """The same request was decided before; nothing was done again."""
+
+    @property
+    def promoted(self) -> bool:
+        return self.report.decision == "promote"
+
+
+class _Run(Record):
+    """What an improvement has decided so far."""
+
+    source: str
+    minutes: float
+    seed: int
+    live_id: str
+    dataset: str
+    train_minutes: float | None = None
+    begun_at: float
+    spent_seconds: float = 0.0
+    """Time of earlier processes of the same run."""
+
+    @property
+    def request(self) -> str:
+        """Two improvements with the same request would give the same candidate."""
+        told = self.model_dump(include={"source", "minutes", "seed", "live_id", "dataset"})
+        return hashlib.sha256(canonical_json(told).encode()).hexdigest()
+
+
+def improve(
+    project: Project,
+    *,
+    progress: Progress,
+    minutes: float | None = None,
+    source: str = FEEDBACK,
+    seed: int | None = None,
+    train_minutes: float | None = None,
+) -> Improvement:
+    """Improve the project's live release.
+
+    Args:
+        minutes: Time for everything; training gets what the evaluation leaves.
+        source: `feedback`, or the path of a chat file or of an exported folder.
+        train_minutes: Time for training alone, instead of what `minutes` leaves.
+
+    Raises:
+        DataError: there is nothing to learn from.
+        StoreError: another improvement of the project is at work.
+    """
+    config = project.section("improve", ImproveConfig, {"minutes": minutes, "seed": seed})
+    started = time.monotonic()
+    with project_lock(project, "improve"), Records.open(project) as records:
+        live = first_release(project, records.releases, records.artifacts)
+        run, resumed = _begin(records, live, config, source)
+        dataset = Dataset(artifact=records.artifacts.get(run.dataset))
+        known = _decided_before(records, run)
+        if known is not None:
+            live, candidate, report = records.releases.get(run.live_id), known, records.releases.reports(known.id)[-1]
+            trial = _trial(records, dataset, config, known.number)
+        else:
+            trial = _trial(records, dataset, config, _next_number(records, dataset))
+            measure_release(records, live, trial, progress)
+            if run.train_minutes is None:
+                planned = train_minutes or _train_minutes(config, time.monotonic() - started)
+                run = _keep(records, run.model_copy(update={"train_minutes": planned}))
+            candidate = _candidate(records, live, run, dataset, progress)
+            report = run_trial(records, candidate, live, trial, progress)
+            candidate = conclude(records, candidate, report)
+        if report.decision != "refuse":  # what was missing may be added; then the same run is judged again
+            (records.project.state_dir / RUN_FILE).unlink(missing_ok=True)
+        before, after = (figures(measure_release(records, release, trial, progress)[OBJECTIVE]) for release in (live, candidate))
+        return Improvement(
+            release=candidate,
+            live=records.releases.live() or live,
+            report=report,
+            feedback_used=dataset.feedback_used,
+            train=_train_metrics(records, candidate),
+            before=before,
+            after=after,
+            seconds=round(time.monotonic() - started, 1),
+            resumed=resumed,
+            already_known=known is not None,
+        )
+
+
+def figures(run: SuiteRun) -> dict[str, float]:
+    """What a person wants to know of an objective: share passed, share of exact and of rightly named tool calls, seconds a reply."""
+    found = {"success": run.mean}
+    calls = sum(r.metrics.get("calls", 0.0) for r in run.results)
+    if calls:
+        found["exact_calls"] = sum(r.metrics.get("exact", 0.0) for r in run.results) / calls
+        found["named_calls"] = sum(r.metrics.get("named", 0.0) for r in run.results) / calls
+    for name in ("exact_calls", "named_calls"):
+        value = run.metric(name)
+        if value is not None:
+            found[name] = value
+    replies = sum(r.answer.get("num_turns", 1) for r in run.results)
+    found["seconds_a_reply"] = sum(r.seconds for r in run.results) / max(replies, 1)
+    return found
+
+
+def conclude(records: Records, candidate: Release, report: GateReport) -> Release:
+    """Do what the gate said, the report kept in the same transaction; a refused candidate stays one."""
+    if report.decision == "promote":
+        return promote(records, candidate.id, report=report)
+    if report.decision == "reject":
+        return records.releases.move(candidate.id, "rejected", " ".join(report.reasons), report)
+    records.releases.add_report(report)
+    return candidate
+
+
+def _begin(records: Records, live: Release, config: ImproveConfig, source: str) -> tuple[_Run, bool]:
+    """The improvement that was left unfinished, if it is the one asked for; else a new one, its dataset made and written down."""
+    path = records.project.state_dir / RUN_FILE
+    if path.is_file():
+        try:
+            left = _Run.model_validate_json(path.read_bytes())
+        except ValueError:
+            left = None
+        same = left is not None and (left.source, left.minutes, left.seed, left.live_id) == (source, config.minutes, config.seed, live.id)
+        if left is not None and same:
+            return left, True
+    dataset = dataset_from_feedback(records) if source == FEEDBACK else dataset_from_file(records, Path(source).expanduser().resolve())
+    run = _Run(
+        source=source, minutes=config.minutes, seed=config.seed, live_id=live.id, dataset=dataset.artifact.hash, begun_at=round(time.time(), 3)
+    )
+    return _keep(records, run), False
+
+
+def _keep(records: Records, run: _Run) -> _Run:
+    write_file(records.project.state_dir / RUN_FILE, [json.dumps(run.model_dump(), indent=2) + "\n"])
+    return run
+
+
+def _decided_before(records: Records, run: _Run) -> Release | None:
+    """The release that the same request made and the gate decided on."""
+    for release in records.releases.list():
+        if release.notes.get("request") == run.request and release.state != "candidate" and records.releases.reports(release.id):
+            return release
+    return None
+
+
+def _trial(records: Records, dataset: Dataset, config: ImproveConfig, number: int) -> Trial:
+    """On what a candidate is judged; its number seeds the goals."""
+    objective = records.gate.objective or ("environment" if has_environment(records.project) else "heldout")
+    heldout: Suite | None = None
+    if objective == "heldout":
+        heldout = dataset.heldout(config.max_heldout)
+        if heldout is None:
+            raise DataError(
+                "Nothing is held out to judge a candidate on: all examples are of users on the training side. Collect feedback of more users, "
+                "or raise `evaluation_share` in `[feedback]` of noria.toml."
+            )
+    return plan_trial(records, heldout, number)
+
+
+def _next_number(records: Records, dataset: Dataset) -> int:
+    """The number of the candidate: of the one that waits for its evaluation, else the next one."""
+    releases = records.releases.list()
+    waiting = [release for release in releases if release.state == "candidate" and release.notes.get("dataset") == dataset.artifact.hash]
+    return waiting[-1].number if waiting else max((release.number for release in releases), default=0) + 1
+
+
+def _train_minutes(config: ImproveConfig, spent_seconds: float) -> float:
+    """What the evaluation of the candidate is expected to leave, judged by that of the live release; never under the share configured."""
+    total = config.minutes * 60
+    left = total - spent_seconds * (1 + CANDIDATE_COST) - FIXED_SECONDS
+    return round(max(left, config.min_train_share * total) / 60, 2)
+
+
+def _candidate(records: Records, live: Release, run: _Run, dataset: Dataset, progress: Progress) -> Release:
+    """Train, export, and write the candidate down with the level its evaluation may spend, all before anything is known of it."""
+    project = records.project
+    assert run.train_minutes is not None
+    model = tune(records, base_of(records, live), dataset, _replay(records, live, dataset), run.train_minutes, run.seed, progress)
+    engine = build_engine(records, model, progress)
+    parts = {**freeze(project, records.artifacts), "model": model.hash, "engine": engine.hash, "dataset": dataset.artifact.hash}
+    for release in records.releases.list():
+        if release.state == "candidate" and release.artifacts == parts and release.parent_id == live.id:
+            return release
+    notes: dict[str, Any] = {
+        "origin": "improve",
+        "source": run.source,
+        "request": run.request,
+        "dataset": dataset.artifact.hash,
+        "feedback_used": dataset.feedback_used,
+        "minutes": round(float(model.manifest.metrics.get("train_seconds", 0.0)) / 60, 2),
+        "gate": stake(records),
+    }
+    return records.releases.add(parts, live.id, notes)
+
+
+def _replay(records: Records, live: Release, dataset: Dataset) -> list[Path]:
+    """Training rows that the live release learnt from and that the new dataset does not hold anyway (feedback is exported whole)."""
+    earlier = live.artifacts.get("dataset")
+    if earlier is None or earlier == dataset.artifact.hash:
+        return []
+    artifact = records.artifacts.get(earlier)
+    both_feedback = "feedback" in artifact.manifest.inputs and "feedback" in dataset.artifact.manifest.inputs
+    return [] if both_feedback else [artifact.path / "train"]
+
+
+def _train_metrics(records: Records, release: Release) -> dict[str, Any]:
+    model = release.artifacts.get("model")
+    return dict(records.artifacts.get(model).manifest.metrics) if model else {}
