@@ -158,13 +158,13 @@ def test_turn_n_plus_1_costs_as_much_as_turn_2(traces: Traces, database: Databas
 
     one_turn(0)
     early = count_statements(database, lambda: one_turn(1))
-    for number in range(2, 60):
+    for number in range(2, 30):
         one_turn(number)
-    late = count_statements(database, lambda: one_turn(60))
+    late = count_statements(database, lambda: one_turn(30))
     assert late == early
     assert len(early) <= 40
     assert max(rows for _, rows in early) <= 5
-    assert len(traces.history(conversation.id)) == 2 * 61
+    assert len(traces.history(conversation.id)) == 2 * 31
     assert len(count_statements(database, lambda: traces.history(conversation.id))) <= 2
 
 
