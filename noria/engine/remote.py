@@ -110,7 +110,7 @@ class RemoteGenerator:
     def _pause(self, attempt: int, retry_after: float | None) -> float:
         if retry_after is not None:
             return min(retry_after, _MAX_BACKOFF_SECONDS)
-        return random.uniform(0, min(self._backoff_seconds * 2**attempt, _MAX_BACKOFF_SECONDS))  # noqa: S311
+        return random.uniform(0, min(self._backoff_seconds * 2**attempt, _MAX_BACKOFF_SECONDS))
 
     def _events(self, body: dict[str, Any], answer: "_Answer", request: GenerationRequest) -> Iterator[str]:
         """Texts as they come; the rest is noted in `answer`. Raises _Again where trying again may help, else ModelError."""
