@@ -11,7 +11,7 @@ vectors, reranking.
 
 import hashlib
 import sqlite3
-import threading
+from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -80,7 +80,7 @@ class KnowledgeBase:
         """
         self._db_path = Path(db_path)
         self._root = (root or self._db_path.resolve().parent.parent).resolve()
-        self._local = threading.local()
+        self._idle: deque[sqlite3.Connection] = deque()
         with self._connection() as connection:
             connection.executescript(_SCHEMA)
 
@@ -180,23 +180,29 @@ class KnowledgeBase:
 
     @contextmanager
     def _connection(self) -> Generator[sqlite3.Connection]:
-        """The thread's connection; what SQLite raises becomes a StoreError."""
+        """A connection that nobody else uses meanwhile; what SQLite raises becomes a StoreError."""
         try:
-            connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-            if connection is None:
-                self._db_path.parent.mkdir(parents=True, exist_ok=True)
-                connection = sqlite3.connect(self._db_path, timeout=30, isolation_level=None)
-                self._local.connection = connection
-            yield connection
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._connect()
+            try:
+                yield connection
+            finally:
+                if connection.in_transaction:
+                    connection.rollback()
+                self._idle.append(connection)
         except (sqlite3.Error, OSError) as error:
             raise StoreError(f"The knowledge index in '{self._db_path}' cannot be used: {error}. Run `noria doctor`.") from error
 
+    def _connect(self) -> sqlite3.Connection:
+        self._db_path.parent.mkdir(parents=True, exist_ok=True)
+        return sqlite3.connect(self._db_path, timeout=30, isolation_level=None, check_same_thread=False)
+
     def close(self) -> None:
-        """Close the connection of this thread."""
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is not None:
-            connection.close()
-            del self._local.connection
+        """Close the connections that are not in use."""
+        while self._idle:
+            self._idle.pop().close()
 
 
 def _files(root: Path) -> list[Path]:

@@ -14,7 +14,7 @@ _UNDERLINE = re.compile(r"^(=+|-+)\s*$")
 _FENCE = re.compile(r"^\s*(```|~~~)")
 _SENTENCE = re.compile(r"(?<=[。！？；])|(?<=[.!?])\s+")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
-_MARKS = re.compile(r"(\*\*|__|`)(?=\S)(.+?)(?<=\S)\1")
+_MARKS = re.compile(r"(\*\*|__|(?<!`)`(?!`))(?=\S)(.+?)(?<=\S)\1(?!`)")
 
 
 @dataclass(frozen=True)
