@@ -18,6 +18,7 @@ from noria.config import Project
 from noria.engine import EngineConfig, open_generator
 from noria.errors import ArtifactError, ConfigError
 from noria.knowledge import KnowledgeBase
+from noria.model import resolve
 from noria.schema import Conversation, Generator, Message, Release, ToolSpec, Turn
 from noria.serve.freeze import KNOWLEDGE_FILE, SPECS_FILE, TOOLS_FILE
 from noria.store import ArtifactStore, Traces
@@ -105,9 +106,12 @@ def _part(store: ArtifactStore, release: Release, part: str) -> Path:
 
 
 def _generator(project: Project, store: ArtifactStore, release: Release) -> Generator:
+    """The engine on the release's own weights: an artifact's, or base weights by the name they had when the release was made."""
     engine = release.artifacts.get("engine", "")
     config = project.section("engine", EngineConfig)
-    weights = _part(store, release, "engine") / WEIGHTS_FILE if _is_hash(engine) else None
+    if config.kind == "remote":
+        return open_generator(config, project.root)
+    weights = _part(store, release, "engine") / WEIGHTS_FILE if _is_hash(engine) else resolve(engine, project.root).path
     return open_generator(config, project.root, gguf_override=weights)
 
 

@@ -1,5 +1,6 @@
 """A small project behind a real server, which answers from a script."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -32,17 +33,26 @@ class Desk:
         return self.client.post(path, json=body)
 
 
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project with its database and first release, to be copied: making one takes longer than most tests."""
+    root = tmp_path_factory.mktemp("made") / "desk"
+    scripted_runtime(write_small_project(root), lambda _: ScriptedGenerator()).close()
+    return root
+
+
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Callable[..., Desk]]:
+def desk(tmp_path: Path, made_once: Path) -> Iterator[Callable[..., Desk]]:
     """`desk(script, settings="", **options)` serves a project whose model answers from the script."""
     with ExitStack() as stack:
 
         def make(script: Any, settings: str = "", **options: Any) -> Desk:
             generator = script if isinstance(script, ScriptedGenerator) else ScriptedGenerator(script)
+            shutil.copytree(made_once, tmp_path / "desk")
             project = write_small_project(tmp_path / "desk", settings)
             runtime = scripted_runtime(project, lambda _: generator, **options)
             url = stack.enter_context(served(runtime))
-            client = stack.enter_context(httpx.Client(base_url=url, timeout=20, trust_env=False))
+            client = stack.enter_context(httpx.Client(base_url=url, timeout=20, trust_env=False, verify=False))
             return Desk(runtime, generator, url, client)
 
         yield make

@@ -1,0 +1,172 @@
+"""What is recorded, over HTTP: models, tools, feedback, receipts, conversations, releases, health, metrics."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from noria.errors import DataError
+from noria.schema import GateReport, SuiteResult
+
+
+def test_models_are_the_project_the_bare_model_and_every_release(desk: Any) -> None:
+    served = desk([])
+    listed = served.client.get("/v1/models").json()
+    assert [model["id"] for model in listed["data"]] == ["desk", "desk:raw", "desk@r1"]
+    assert served.client.get("/v1/models/desk").json()["object"] == "model"
+    missing = served.client.get("/v1/models/gpt-5")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
+
+
+def test_tools_are_told_with_their_schemas_and_effects(desk: Any) -> None:
+    tools = desk([]).client.get("/v1/tools").json()["data"]
+    assert [(tool["function"]["name"], tool["effect"]) for tool in tools] == [
+        ("find_table", "reads"),
+        ("book_table", "writes"),
+        ("search_knowledge", "reads"),
+    ]
+    assert tools[0]["function"]["parameters"]["properties"]["area"]["enum"] == ["inside", "terrace"]
+
+
+def test_feedback_of_every_kind_is_bound_to_its_answer(desk: Any) -> None:
+    served = desk(["Hello!"])
+    receipt = served.chat("Hi").json()["id"]
+    call = {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "find_table", "arguments": '{"guests": 2}'}}]}
+    for kind, value in [
+        ("thumb", True),
+        ("score", 0.5),
+        ("comment", "Too short."),
+        ("demonstration", "Good evening!"),
+        ("demonstration", call),
+        ("preference", {"chosen": "Good evening!", "rejected": "Hello!"}),
+        ("outcome", {"success": False}),
+        ("implicit", {"signal": "asked again"}),
+    ]:
+        given = served.post("/v1/feedback", receipt=receipt, kind=kind, value=value, source="ann", step=0)
+        assert given.status_code == 201, given.text
+    stored = served.runtime.feedback.list(receipt=receipt)
+    assert len(stored) == 8
+    assert {f.source for f in stored} == {"ann"}
+    assert {f.role for f in stored} == {"user"}
+    assert len(served.client.get(f"/v1/receipts/{receipt}").json()["feedback"]) == 8
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({"kind": "thumb", "value": 1}, 400, "true or false"),
+        ({"kind": "score", "value": 2}, 400, "0 to 1"),
+        ({"kind": "applause", "value": True}, 400, "allowed: thumb"),
+        ({"kind": "thumb", "value": True, "receipt": "turn_gone"}, 404, "turn_gone"),
+        ({"kind": "thumb"}, 400, "`value` is missing"),
+        ({"kind": "thumb", "value": True, "role": "boss"}, 400, "`role`"),
+    ],
+)
+def test_wrong_feedback_is_refused_and_nothing_stored(desk: Any, body: dict[str, Any], status: int, words: str) -> None:
+    served = desk(["Hello!"])
+    receipt = served.chat("Hi").json()["id"]
+    refused = served.post("/v1/feedback", **({"receipt": receipt} | body))
+    assert refused.status_code == status
+    assert words in refused.json()["error"]["message"]
+    assert served.runtime.feedback.list() == []
+
+
+def test_a_receipt_tells_everything_an_answer_came_from(desk: Any) -> None:
+    served = desk([{"search_knowledge": {"query": "breakfast"}}, {"book_table": {"day": "2026-03-04", "at": "8:00"}}, "From seven on."])
+    answer = served.chat("When is breakfast?", user="ann").json()
+    told = served.client.get(f"/v1/receipts/{answer['id']}").json()
+    assert told["release"]["name"] == "r1"
+    assert told["conversation"]["user_id"] == "ann"
+    assert told["answer"]["content"] == "From seven on."
+    assert [m["role"] for m in told["messages"]] == ["user", "assistant", "tool", "assistant", "tool", "assistant"]
+    assert [(s["kind"], s["decision"]) for s in told["steps"]] == [("model", 0), ("retrieval", 0), ("model", 1), ("guard", 1), ("model", 2)]
+    assert told["steps"][1]["query"] == "breakfast"
+    assert told["steps"][3]["verdict"] == "retry"
+    assert "18:30" in told["steps"][3]["result"]
+    assert told["sources"][0]["title"] == "Breakfast"
+    assert told["sources"][0]["document"] == "knowledge/breakfast.md"
+    assert [m["role"] for m in told["prompt"]][:2] == ["system", "user"]
+    assert told["usage"] == answer["usage"]
+    assert served.client.get("/v1/receipts/turn_gone").status_code == 404
+
+
+def test_a_conversation_is_shown_turn_by_turn(desk: Any) -> None:
+    served = desk([{"find_table": {"day": "2026-03-04", "guests": 2}}, "T4.", "Bye!"])
+    name = served.chat("A table?").headers["x-noria-conversation"]
+    served.chat("Thanks", conversation=name)
+    shown = served.client.get(f"/v1/conversations/{name}").json()
+    assert [[m["content"] for m in turn["messages"]] for turn in shown["turns"]] == [["A table?"], ["Thanks"]]
+    assert [turn["answer"]["content"] for turn in shown["turns"]] == ["T4.", "Bye!"]
+    assert [step["kind"] for step in shown["turns"][0]["steps"]] == ["model", "tool", "model"]
+    assert served.client.get("/v1/conversations/conv_gone").status_code == 404
+
+
+def report(candidate: str, live: str) -> GateReport:
+    suite = SuiteResult(
+        suite="success", role="objective", n=100, before=0.2, after=0.6, effect=0.4, interval=(0.3, 0.5), test="McNemar", p=0.0, alpha=0.01,
+        passed=True, reason="",
+    )  # fmt: skip
+    return GateReport(
+        candidate_id=candidate, live_id=live, decision="promote", reasons=("better",), suites=(suite,), alpha_spent=0.01, alpha_left=0.04,
+        created_at=datetime.now(UTC),
+    )  # fmt: skip
+
+
+def test_releases_are_shown_with_their_reports_and_changed_by_whoever_owns_the_order(desk: Any) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def promote(release_id: str, reason: str) -> Any:
+        asked.append((release_id, reason))
+        if reason == "because":
+            raise DataError("The gate has not judged r2.")
+        return served.runtime.releases.move(release_id, "live", reason)
+
+    served = desk([], promote=promote, rollback=promote)
+    releases = served.runtime.releases
+    first = releases.live()
+    second = releases.add(first.artifacts, first.id)
+    releases.move(second.id, "canary", "gate", report(second.id, first.id))
+    listed = served.client.get("/v1/releases").json()
+    assert [(r["name"], r["state"], len(r["reports"])) for r in listed["data"]] == [("r2", "canary", 1), ("r1", "live", 0)]
+    assert listed["may_change"] is True
+    refused = served.post("/v1/releases/r2/promote", reason="because")
+    assert (refused.status_code, refused.json()["error"]["message"]) == (409, "The gate has not judged r2.")
+    assert served.post("/v1/releases/r2/promote", reason="better").json()["state"] == "live"
+    assert served.post("/v1/releases/r1/rollback", reason="worse").json()["name"] == "r1"
+    assert asked == [(second.id, "because"), (second.id, "better"), (first.id, "worse")]
+    told = served.client.get("/v1/releases/r2").json()
+    assert [move["to_state"] for move in told["moves"]] == ["canary", "live", "retired"]
+    assert told["reports"][0]["suites"][0]["interval"] == [0.3, 0.5]
+    assert served.post("/v1/releases/r9/promote").status_code == 404
+
+
+def test_a_server_without_the_hooks_says_which_command_does_it(desk: Any) -> None:
+    served = desk([])
+    refused = served.post("/v1/releases/r1/promote")
+    assert refused.status_code == 403
+    assert "noria release promote r1" in refused.json()["error"]["message"]
+    assert served.client.get("/v1/releases").json()["may_change"] is False
+
+
+def test_health_and_metrics(desk: Any) -> None:
+    served = desk(["Hello!"])
+    assert served.client.get("/healthz").json()["status"] == "ok"
+    served.chat("Hi")
+    ready = served.client.get("/readyz")
+    assert (ready.status_code, ready.json()["loaded"]) == (200, ["r1"])
+    served.chat("Hi", model="nobody")
+    text = served.client.get("/metrics").text
+    assert 'noria_requests_total{route="/v1/chat/completions",status="200"} 1.0' in text
+    assert 'noria_tokens_total{kind="completion"} 6.0' in text
+    assert "noria_first_token_seconds_count 1.0" in text
+    assert "noria_active_chats 0.0" in text
+    assert 'noria_errors_total{code="model_not_found"} 1.0' in text
+    assert "noria_live_release_number 1.0" in text
+
+
+def test_unknown_addresses_have_openais_error_body(desk: Any) -> None:
+    served = desk([])
+    missing = served.client.get("/v2/chat")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
+    assert served.client.get("/v1/chat/completions").status_code == 405
+    assert served.client.get("/studio/../app.py").status_code == 404
