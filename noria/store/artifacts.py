@@ -141,14 +141,14 @@ class ArtifactStore:
         with disk_errors(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder.with_name(f"{folder.name}.lock"), timeout=wait_seconds, is_singleton=False)
-        try:
-            with disk_errors(folder):
+        with disk_errors(folder):
+            try:
                 lock.acquire()
-        except Timeout as error:
-            raise ArtifactError(
-                f"Artifact {folder.parent.name}/{folder.name[:12]} is being built by {_owner(owner)}. Wait until it is done, or stop that process; "
-                "running this again then goes on."
-            ) from error
+            except Timeout as error:
+                raise ArtifactError(
+                    f"Artifact {folder.parent.name}/{folder.name[:12]} is being built by {_owner(owner)}. "
+                    "Wait until it is done, or stop that process; running this again then goes on."
+                ) from error
         try:
             now = datetime.now(UTC).isoformat(timespec="seconds")
             write_file(owner, [json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now})])
