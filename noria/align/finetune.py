@@ -1,0 +1,65 @@
+"""From the task files of an export to tuned weights: demonstrations, thumbs and preferences in one run.
+
+In: a folder with `chat.jsonl`, `thumbs.jsonl`, `preference.jsonl` (any of them), earlier files to replay, a base model. Out: in `out`, the
+tuned model as a plain Hugging Face folder `model/` with the tokenizer, the adapters, the plan and the curve.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from noria.align.preference import DirectPreference, KahnemanTversky, encode_pair, encode_thumbs
+from noria.data import read_chat, read_preferences, read_thumbs
+from noria.errors import DataError, StoreError
+from noria.model import BaseModel, Renderer, load_for_training
+from noria.train import Example, Progress, Supervised, TuneConfig, encode_chat, train
+
+
+def finetune(
+    config: TuneConfig,
+    data: Path,
+    base: BaseModel,
+    out: Path,
+    replay: Sequence[Path] = (),
+    replay_share: float = 0.2,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> dict[str, Any]:
+    """Tune `base` on everything in `data` and write the result to `out`; returns the metrics of the run.
+
+    Args:
+        replay: folders of earlier exports, from which examples are mixed in so that what was learnt from them stays.
+        replay_share: number of replayed examples for each new one, at most.
+
+    Raises:
+        DataError: a file breaks its format, or there is nothing to learn from.
+    """
+    model, tokenizer = load_for_training(base)
+    renderer = Renderer(tokenizer)
+    examples = read_examples(renderer, data, config)
+    if not examples:
+        raise DataError(f"'{data}' has no chat.jsonl, thumbs.jsonl or preference.jsonl: there is nothing to learn from. Collect feedback first.")
+    earlier = [e for folder in replay for e in read_examples(renderer, folder, config)]
+    num_replayed = min(len(earlier), round(replay_share * len(examples)))
+    examples += random.Random(config.seed).sample(earlier, num_replayed)
+    result = train(model, examples, [Supervised(), DirectPreference(), KahnemanTversky()], config, out, on_progress)
+    try:
+        result.model.save_pretrained(str(out / "model"))
+        tokenizer.save(out / "model")
+    except OSError as error:
+        raise StoreError(f"The tuned model could not be written to '{out}': {error}. Free some disk space and run the same command again.") from error
+    kinds = {name: sum(e.objective == name for e in examples) for name in ("supervised", "preference", "thumbs")}
+    return {**result.metrics, "num_by_objective": kinds, "num_replayed": num_replayed}
+
+
+def read_examples(renderer: Renderer, folder: Path, config: TuneConfig) -> list[Example]:
+    """All examples of the task files in a folder, in the order of the files. Raises DataError at the first row that is wrong."""
+    out: list[Example] = []
+    if (path := folder / "chat.jsonl").is_file():
+        out += [encode_chat(renderer, row.messages, row.tools, row.train, config.call_weight) for row in read_chat(path)]
+    if (path := folder / "preference.jsonl").is_file():
+        out += [encode_pair(renderer, row.prompt, row.chosen, row.rejected, row.tools) for row in read_preferences(path)]
+    if (path := folder / "thumbs.jsonl").is_file():
+        rows = [(row.prompt, row.completion, row.label, row.tools) for row in read_thumbs(path)]
+        out += encode_thumbs(renderer, rows) if len(rows) > 1 else []
+    return out

@@ -1,0 +1,153 @@
+"""Attention over packed sequences that share what they have in common.
+
+Sequences stand behind one another in one row, without padding. Those that begin with the same tokens (a project's system prompt and tools;
+the two answers of a preference pair) share them: the common beginning is computed once, and every sequence's own part attends to it. Losses
+and gradients are those of the sequences computed one by one; only the work is less.
+
+Registered with transformers under the name `noria_packed`, so that every decoder that takes an attention implementation can use it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional
+from transformers import AttentionInterface, PreTrainedModel
+
+from noria.errors import ModelError
+
+NAME = "noria_packed"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Positions `start` to `end` of the row attend to themselves causally and, before that, to all of `prefix`."""
+
+    start: int
+    end: int
+    prefix: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Sequences packed into one row, with the predictions asked of them.
+
+    `before[k]` is the position whose output predicts `targets[k]`, a token of sequence `owners[k]` that counts `weights[k]`.
+    """
+
+    tokens: list[int]
+    positions: list[int]
+    segments: list[Segment]
+    before: list[int]
+    targets: list[int]
+    weights: list[float]
+    owners: list[int]
+
+
+def pack_row(sequences: Sequence[Sequence[int]], weights: Sequence[Sequence[float]], prefixes: Sequence[int]) -> Row:
+    """Lay out sequences in one row.
+
+    Args:
+        weights: one a token; tokens of weight zero are context and not predicted.
+        prefixes: how many leading tokens of each sequence may be shared; equal beginnings are computed once. All of them have weight zero.
+    """
+    row = Row(tokens=[], positions=[], segments=[], before=[], targets=[], weights=[], owners=[])
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, (sequence, prefix) in enumerate(zip(sequences, prefixes, strict=True)):
+        groups.setdefault(tuple(sequence[: min(prefix, len(sequence) - 1)]), []).append(index)
+    for beginning, members in groups.items():
+        shared = _add(row, beginning, 0, None) if beginning and len(members) > 1 else None
+        skipped = len(beginning) if shared else 0
+        for index in members:
+            start, _ = _add(row, sequences[index][skipped:], skipped, shared)
+            for at in range(max(1, skipped), len(sequences[index])):
+                if weights[index][at] > 0:
+                    row.before.append(start + at - 1 - skipped if at > skipped or not shared else shared[1] - 1)
+                    row.targets.append(sequences[index][at])
+                    row.weights.append(weights[index][at])
+                    row.owners.append(index)
+    return row
+
+
+def _add(row: Row, tokens: Sequence[int], position: int, prefix: tuple[int, int] | None) -> tuple[int, int]:
+    start = len(row.tokens)
+    row.tokens.extend(tokens)
+    row.positions.extend(range(position, position + len(tokens)))
+    row.segments.append(Segment(start, len(row.tokens), prefix))
+    return start, len(row.tokens)
+
+
+def packed_attention(
+    _module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    _mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    segments: Sequence[Segment] | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Causal scaled dot-product attention (Vaswani et al. 2017), one segment at a time.
+
+    Args:
+        query: (1, heads, time, dim); key and value: (1, key heads, time, dim).
+        segments: in the order of the row, covering it; None: one sequence.
+
+    Returns:
+        (1, time, heads, dim) and no weights.
+    """
+    grouped = query.shape[1] != key.shape[1]
+    parts: list[torch.Tensor] = []
+    for segment in segments or [Segment(0, query.shape[2])]:
+        here = slice(segment.start, segment.end)
+        keys, values, mask = key[:, :, here], value[:, :, here], None
+        if segment.prefix is not None:
+            before = slice(*segment.prefix)
+            keys, values = torch.cat((key[:, :, before], keys), dim=2), torch.cat((value[:, :, before], values), dim=2)
+            mask = _causal_after(segment.prefix[1] - segment.prefix[0], segment.end - segment.start, query)
+        parts.append(
+            functional.scaled_dot_product_attention(
+                query[:, :, here], keys, values, attn_mask=mask, is_causal=mask is None, scale=scaling, dropout_p=dropout, enable_gqa=grouped
+            )
+        )
+    return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
+
+
+def _causal_after(num_before: int, length: int, like: torch.Tensor) -> torch.Tensor:
+    """(length, num_before + length): everything before is seen, what follows a position is not."""
+    return like.new_full((length, num_before + length), float("-inf")).triu(num_before + 1)
+
+
+AttentionInterface.register(NAME, packed_attention)
+
+
+def use_packed_attention(model: PreTrainedModel) -> None:
+    """Switch a decoder to packed attention. Raises ModelError where its layers attend in another way (sliding windows, own masks)."""
+    if getattr(model.config, "is_encoder_decoder", False) or getattr(model.config, "sliding_window", None):
+        kind = model.config.model_type
+        raise ModelError(f"Model type {kind!r} attends in a way that packing does not cover; use a causal decoder with full attention.")
+    model.set_attn_implementation(NAME)
+
+
+def use_own_attention(model: PreTrainedModel) -> PreTrainedModel:
+    """Give a tuned model back the attention that it generates with."""
+    model.set_attn_implementation("sdpa")
+    return model
+
+
+def token_logprobs(model: PreTrainedModel, row: Row) -> torch.Tensor:
+    """Natural-log probability of each of the row's targets, in float32: (predictions,).
+
+    Only positions that predict something go through the output layer: the vocabulary's logits are most of a small model's memory.
+    """
+    device = model.get_input_embeddings().weight.device
+    output = model(
+        input_ids=torch.tensor([row.tokens], device=device),
+        position_ids=torch.tensor([row.positions], device=device),
+        use_cache=False,
+        logits_to_keep=torch.tensor(row.before, device=device),
+        segments=row.segments,
+    )
+    return -functional.cross_entropy(output.logits[0].float(), torch.tensor(row.targets, device=device), reduction="none")

@@ -1,0 +1,53 @@
+"""Settings of a tuning run; most are derived from the method and the machine when left out."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from noria.config import Section
+
+Method = Literal["lora", "full"]
+LEARNING_RATES: dict[str, float] = {"lora": 1e-3, "full": 2e-4}
+
+
+class TuneConfig(Section):
+    """`[improve]`'s share of the training loop."""
+
+    method: Method = "lora"
+    """Which weights learn: lora (low-rank adapters on every linear layer) or full (all of them)."""
+    learning_rate: float | None = Field(default=None, gt=0, le=1)
+    """Peak rate of AdamW; derived from the method when left out (lora 1e-3, full 2e-4)."""
+    rank: int = Field(default=16, ge=1, le=512)
+    """Rank of the adapters; their scale is twice the rank."""
+    top_layers: int | None = Field(default=None, ge=1)
+    """How many of the last layers learn; the ones below only compute forward. None: all layers."""
+    batch_tokens: int = Field(default=1536, ge=16)
+    """Tokens of one optimizer step; examples are packed without padding, so this bounds work, not shape."""
+    micro_batch_tokens: int = Field(default=2048, ge=16)
+    """Tokens of one forward pass; bounds memory. A larger batch is accumulated from several."""
+    max_tokens: int = Field(default=2048, ge=16)
+    """Longest example; longer ones are left out and counted, never cut."""
+    epochs: float = Field(default=3.0, gt=0)
+    """Passes over the data, if the time allows."""
+    minutes: float | None = Field(default=None, gt=0)
+    """Time for training; the number of steps is planned from measured throughput. None: all epochs."""
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the steps in which the rate rises; it then falls linearly to a twentieth."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Decoupled decay of AdamW on matrices."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients with a larger norm are scaled down to it."""
+    call_weight: float = Field(default=1.0, gt=0)
+    """Weight of a tool call's tokens against a reply's."""
+    precision: Literal["float32", "bfloat16"] | None = None
+    """Precision of the matrix products; None takes bfloat16 where the processor has it."""
+    threads: int | None = Field(default=None, ge=1)
+    """Processor threads; None takes all cores. Results are bit-equal only at an equal number of threads."""
+    checkpoint_seconds: float = Field(default=120.0, gt=0)
+    """Time between checkpoints, from which a killed run goes on."""
+    seed: int = 0
+    """Order of the data and start of the adapters."""
+
+    @property
+    def peak_rate(self) -> float:
+        return self.learning_rate or LEARNING_RATES[self.method]

@@ -1,0 +1,137 @@
+"""The loop: it learns, accumulates exactly, keeps to its time, and names what is wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from noria.errors import DataError, ModelError
+from noria.testing.tiny_training import tiny_examples, tiny_model
+from noria.train import Example, Progress, Supervised, TuneConfig, train
+from noria.train.loop import learning_rate
+
+
+def tune(folder: Path, **settings: object) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
+    config = TuneConfig(**{"method": "full", "learning_rate": 1e-2, "batch_tokens": 60, "threads": 1, "epochs": 10, **settings})  # type: ignore[arg-type]
+    result = train(tiny_model(), tiny_examples(), [Supervised()], config, folder)
+    return {k: v.clone() for k, v in result.model.state_dict().items()}, result.metrics
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("top_layers", [None, 1])
+def test_it_learns(tmp_path: Path, method: str, top_layers: int | None) -> None:
+    before = tiny_model().state_dict()
+    after, _ = tune(tmp_path, method=method, top_layers=top_layers, rank=4, epochs=20)
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
+    assert sum(losses[-3:]) < 0.95 * sum(losses[:3])
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any(".layers.1." in name for name in moved)
+    assert top_layers is None or not any(".layers.0." in name or "embed" in name for name in moved)
+    assert set(after) == set(before)
+
+
+def test_accumulated_equals_one_big_batch(tmp_path: Path) -> None:
+    big, _ = tune(tmp_path / "big", batch_tokens=80, micro_batch_tokens=1000, epochs=2)
+    small, _ = tune(tmp_path / "small", batch_tokens=80, micro_batch_tokens=20, epochs=2)
+    for name in big:
+        torch.testing.assert_close(big[name], small[name], atol=2e-4, rtol=2e-3)
+
+
+def test_same_seed_same_weights(tmp_path: Path) -> None:
+    first, _ = tune(tmp_path / "a", method="lora", rank=4)
+    second, _ = tune(tmp_path / "b", method="lora", rank=4)
+    third, _ = tune(tmp_path / "c", method="lora", rank=4, seed=1)
+    assert same(first, second)
+    assert not same(first, third)
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_resumed_equals_uninterrupted(tmp_path: Path, method: str) -> None:
+    whole, _ = tune(tmp_path / "whole", method=method, rank=4)
+    config = TuneConfig(
+        method=method,
+        learning_rate=1e-2,
+        batch_tokens=60,
+        threads=1,
+        epochs=10,
+        rank=4,
+        checkpoint_seconds=1e-6,  # type: ignore[arg-type]
+    )
+
+    def kill_at(step: int) -> object:
+        def on_progress(progress: Progress) -> None:
+            if progress.step == step:
+                raise Killed
+
+        return on_progress
+
+    for step in (3, 4, 11):
+        with pytest.raises(Killed):
+            train(tiny_model(), tiny_examples(), [Supervised()], config, tmp_path / "cut", kill_at(step))  # type: ignore[arg-type]
+    result = train(tiny_model(), tiny_examples(), [Supervised()], config, tmp_path / "cut")
+    assert result.metrics["resumed_at_step"] == 10
+    assert same(whole, result.model.state_dict())
+    curves = [(tmp_path / run / "curve.jsonl").read_text() for run in ("whole", "cut")]
+    assert curves[0] == curves[1]
+
+
+def test_a_corrupt_checkpoint_is_set_aside(tmp_path: Path) -> None:
+    whole, _ = tune(tmp_path)
+    (tmp_path / "checkpoint.pt").write_bytes(b"PK not a checkpoint")
+    again, metrics = tune(tmp_path)
+    assert metrics["resumed_at_step"] == 0
+    assert same(whole, again)
+    assert (tmp_path / "checkpoint.corrupt").is_file()
+
+
+def test_minutes_plan_the_steps(tmp_path: Path) -> None:
+    _, metrics = tune(tmp_path, minutes=0.02, epochs=100000)
+    assert "tokens/s" in str(metrics["planned_by"])
+    assert 1 <= int(str(metrics["num_steps"])) < 100000
+    assert float(str(metrics["train_seconds"])) < 6
+
+
+def test_too_long_examples_are_left_out_and_counted(tmp_path: Path) -> None:
+    _, metrics = tune(tmp_path, max_tokens=16)
+    lengths = [e.num_tokens for e in tiny_examples()]
+    assert metrics["num_left_out"] == sum(n > 16 for n in lengths) > 0
+
+
+def test_what_cannot_be_learnt_is_said() -> None:
+    config = TuneConfig()
+    unlearnable = Example(objective="supervised", sequences=((1, 2),), weights=((0.0, 0.0),))
+    with pytest.raises(DataError, match="None of 1 examples can be learnt"):
+        train(tiny_model(), [unlearnable], [Supervised()], config, Path("unused"))
+    with pytest.raises(DataError, match="'riddle'; this run has: supervised"):
+        train(tiny_model(), [Example(objective="riddle", sequences=((1, 2),), weights=((0, 1.0),))], [Supervised()], config, Path("unused"))
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+    model = tiny_model()
+    with torch.no_grad():
+        model.get_input_embeddings().weight[:] = float("nan")
+    with pytest.raises(ModelError, match="Lower `learning_rate`"):
+        train(model, tiny_examples(), [Supervised()], TuneConfig(method="full", threads=1), tmp_path)
+
+
+def test_more_top_layers_than_layers(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="has 2 layers"):
+        tune(tmp_path, top_layers=3)
+
+
+def test_the_rate_rises_and_falls() -> None:
+    config = TuneConfig(learning_rate=1.0, warmup=0.1)
+    rates = [learning_rate(step, 100, config) for step in range(100)]
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+    assert max(rates) == 1.0
+    assert rates[-1] == pytest.approx(0.05, abs=0.01)
