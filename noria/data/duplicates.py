@@ -25,9 +25,10 @@ class NearDuplicates:
     def __init__(self, threshold: float = 0.8) -> None:
         from datasketch import MinHash, MinHashLSH
 
-        # Candidates are asked for well below the threshold, so that hashing misses next to none of the true pairs.
+        # Bands of a few rows propose far more than is similar enough, and miss less than one true pair in a thousand.
+        rows = 4 if threshold >= 0.7 else 2
         self._threshold = threshold
-        self._index = MinHashLSH(threshold=max(0.1, threshold - 0.25), num_perm=_NUM_PERMUTATIONS)
+        self._index = MinHashLSH(num_perm=_NUM_PERMUTATIONS, params=(_NUM_PERMUTATIONS // rows, rows))
         self._empty = MinHash(num_perm=_NUM_PERMUTATIONS, hashfunc=zlib.crc32)
         self._grams: dict[Hashable, frozenset[str]] = {}
 
