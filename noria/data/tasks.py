@@ -41,10 +41,12 @@ def read_chat(path: Path) -> Iterator[ChatExample]:
 
 
 def read_thumbs(path: Path) -> Iterator[ThumbsExample]:
+    """Rows of a thumbs file; as `read_task`."""
     return (example for example in read_task(path, "thumbs") if isinstance(example, ThumbsExample))
 
 
 def read_preferences(path: Path) -> Iterator[PreferenceExample]:
+    """Rows of a preference file; as `read_task`."""
     return (example for example in read_task(path, "preference") if isinstance(example, PreferenceExample))
 
 
