@@ -82,7 +82,8 @@ class KnowledgeBase:
         self._root = (root or self._db_path.resolve().parent.parent).resolve()
         self._idle: deque[sqlite3.Connection] = deque()
         with self._connection() as connection:
-            connection.executescript(_SCHEMA)
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'knowledge_words'").fetchone() is None:
+                connection.executescript(_SCHEMA)  # a finished index may stand where nothing can be written
 
     def add(self, paths: Iterable[Path]) -> AddReport:
         """Bring the index in line with the files and folders at `paths`. Raises DataError for a path that never was."""
