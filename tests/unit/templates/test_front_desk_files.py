@@ -15,14 +15,17 @@ SUITES = ("safety", "smalltalk", "knowledge")
 
 def test_the_project_file_is_valid(project: Path) -> None:
     from noria.engine import EngineConfig
+    from noria.evaluate.gate import GateConfig
+    from noria.lifecycle.sections import check_sections
     from noria.serve import ServeConfig
 
     opened = Project.load(project)
     assert opened.about.name == "desk"
     assert resolve(opened.section("model", ModelConfig).base, project).path.is_file()
-    for name, config in (("agent", AgentConfig), ("engine", EngineConfig), ("serve", ServeConfig)):
+    for name, config in (("agent", AgentConfig), ("engine", EngineConfig), ("gate", GateConfig), ("serve", ServeConfig)):
         opened.section(name, config)
-    assert set(opened.settings) == {"project", "model", "engine", "agent", "improve", "gate", "serve"}
+    check_sections(opened)
+    assert set(opened.section("gate", GateConfig).margins) < set(SUITES)
 
 
 @pytest.mark.parametrize("name", SUITES)
