@@ -1,0 +1,53 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from noria.errors import DataError
+from noria.feedback import import_file, stats
+
+
+def write_lines(path: Path, *rows: Any) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_file_is_taken_in_whole(records: Any, tmp_path: Path) -> None:
+    turn = records.turn(records.conversation(), "hi", ["hello"])
+    path = write_lines(
+        tmp_path / "f.jsonl",
+        {"receipt": turn.id, "kind": "thumb", "value": False},
+        {"receipt": turn.id, "kind": "demonstration", "value": "Good evening.", "source": "eva", "role": "environment", "step": 0},
+    )
+    assert import_file(records.database, path) == 2
+    first, second = records.log.list()
+    assert (first.source, first.role, first.value) == ("f.jsonl", "operator", False)
+    assert (second.source, second.role, second.step) == ("eva", "environment", 0)
+    assert stats(records.database)["by_kind"] == {"demonstration": 1, "thumb": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"receipt": "turn_x"}, "No answer has the receipt 'turn_x'"),
+        ({"value": 3}, "Feedback `value` of kind 'thumb' is true or false, not 3"),
+        ({"kind": "star"}, "Feedback `kind` is 'star'; allowed: thumb"),
+        ({"vaule": True}, "unknown field `vaule`; allowed: receipt, kind, value, source, role, step"),
+        ({"role": "king"}, "Feedback field `role` is 'king'"),
+    ],
+)
+def test_one_wrong_line_and_nothing_is_taken(records: Any, tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    turn = records.turn(records.conversation(), "hi", ["hello"])
+    good = {"receipt": turn.id, "kind": "thumb", "value": True}
+    path = write_lines(tmp_path / "f.jsonl", good, {**good, **change})
+    with pytest.raises(DataError, match=f"f.jsonl' line 2: {says}"):
+        import_file(records.database, path)
+    assert records.log.list() == []
+
+
+def test_missing_fields_and_empty_files(records: Any, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="line 1: field `value` is missing; required: receipt, kind, value"):
+        import_file(records.database, write_lines(tmp_path / "a.jsonl", {"receipt": "r", "kind": "thumb"}))
+    with pytest.raises(DataError, match="has no rows"):
+        import_file(records.database, write_lines(tmp_path / "b.jsonl"))
