@@ -16,6 +16,7 @@ Episodes of an environment are run by `lifecycle.episodes` and arrive here as fi
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import date
@@ -34,6 +35,12 @@ Progress = Callable[[int, int], None]
 """Called with items done and items in all."""
 CONCURRENCY = 16
 MAX_ANSWER_TOKENS = 160
+FIRST_TOKENS = 4
+"""Enough of an answer to see whether it is a call, where nothing else is asked of it: a call begins with a brace, a reply never does."""
+REPLY_CHARACTERS = 16
+"""So much text that does not begin like a call is a reply."""
+CALL_STARTS = "{[<"
+"""With what the text of a tool call begins, in our rendering and in that of models with a template of their own."""
 DEFAULT_DAY = date(2026, 3, 2)
 """A Monday; the day of items that name none, so that a suite gives the same answers every day."""
 
@@ -245,7 +252,7 @@ def run_suite(
     stopped = threading.Event()
 
     def answer(item: Item) -> ItemResult | None:
-        return None if stopped.is_set() else grade(item, generator.generate((make_request or item_request)(item)))
+        return None if stopped.is_set() else grade(item, _asked(item, generator, (make_request or item_request)(item)))
 
     with ThreadPoolExecutor(max_workers=CONCURRENCY) as pool, ResultsFile(results_path) as out:
         futures = [pool.submit(answer, item) for item in todo]
@@ -264,13 +271,41 @@ def run_suite(
     return SuiteRun(suite=suite.name, kind=suite.kind, expected_ids=tuple(i.id for i in suite.items), results=tuple(results))
 
 
+def _asked(item: Item, generator: Generator, request: GenerationRequest) -> Generation:
+    """The model's answer, or its beginning where that settles the item: a model that rambles costs no more than one that does not."""
+    reply = item.expect.get("reply")
+    settled_by_any_reply = item.kind == "decision" and (reply is None or not (reply.get("contains") or reply.get("not_contains")))
+    if not settled_by_any_reply:
+        return generator.generate(request)
+    started, text, num_tokens, first = time.monotonic(), "", 0, 0.0
+    stream = generator.stream(request)
+    for piece in stream:
+        if isinstance(piece, Generation):
+            return piece
+        text, num_tokens, first = text + piece.text, num_tokens + max(1, len(piece.token_ids)), first or time.monotonic() - started
+        if len(text.strip()) >= REPLY_CHARACTERS and text.lstrip()[0] not in CALL_STARTS:
+            break
+    if (close := getattr(stream, "close", None)) is not None:
+        close()
+    return Generation(
+        message=Message(role="assistant", content=text.strip()),
+        text=text,
+        finish_reason="cancelled",
+        num_prompt_tokens=0,
+        num_completion_tokens=num_tokens,
+        first_token_seconds=first,
+        seconds=time.monotonic() - started,
+    )
+
+
 def item_request(item: Item, system_prompt: str = "", tools: Sequence[ToolSpec] = ()) -> GenerationRequest:
     """The request of an item: a system prompt where it has none, `tools` where it brings none; text to be scored is asked without tools."""
     messages = item.messages
     if system_prompt and messages[0].role != "system":
         messages = (Message(role="system", content=system_prompt), *messages)
     offered = () if item.kind == "score" else item.tools if item.tools is not None else tuple(tools)
-    return GenerationRequest(messages=messages, tools=offered, max_tokens=MAX_ANSWER_TOKENS, temperature=0.0)
+    any_reply = item.expect.get("reply") == {"not_call": True}
+    return GenerationRequest(messages=messages, tools=offered, max_tokens=FIRST_TOKENS if any_reply else MAX_ANSWER_TOKENS, temperature=0.0)
 
 
 class ResultsFile:

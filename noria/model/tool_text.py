@@ -96,7 +96,7 @@ def _describe_type(schema: Any, root: Mapping[str, Any], depth: int) -> str:
     if "const" in schema:
         return _literal(schema["const"])
     if schema.get("enum"):
-        return "|".join(_literal(value) for value in schema["enum"])
+        return _describe_choices([_literal(value) for value in schema["enum"]])
     choices = schema.get("anyOf") or schema.get("oneOf")
     if choices:
         return "|".join(dict.fromkeys(_describe_type(choice, root, depth) for choice in choices))
@@ -110,6 +110,15 @@ def _describe_type(schema: Any, root: Mapping[str, Any], depth: int) -> str:
     if kind == "string":
         return _SHORT_FORMATS.get(schema.get("format", ""), "str")
     return _SHORT.get(str(kind), "any")
+
+
+def _describe_choices(choices: list[str]) -> str:
+    """`a|b|c`; four or more consecutive numbers are a range, `1..9`: every token of a tool's line is read again in every conversation."""
+    if len(choices) >= 4 and all(re.fullmatch(r"\d{1,9}", choice) for choice in choices):
+        numbers = [int(choice) for choice in choices]
+        if numbers == list(range(numbers[0], numbers[0] + len(numbers))):
+            return f"{numbers[0]}..{numbers[-1]}"
+    return "|".join(choices)
 
 
 def _literal(value: Any) -> str:
