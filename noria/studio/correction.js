@@ -34,7 +34,7 @@ export class Correction extends HTMLElement {
     this.replyPart = el("div", { class: "field" }, el("label", { for: this.reply.id, t: "reply" }), this.reply);
     this.callPart = el("div", {}, el("div", { class: "field" }, el("label", { for: this.tool.id, t: "tool" }), this.tool), this.parameters);
     this.kinds = ["reply", "call"].map((kind) => el("input", { type: "radio", name, value: kind, onchange: () => this.showKind() }));
-    this.form = el("form", { class: "correction", onsubmit: (event) => this.save(event), onkeydown: (event) => event.key === "Escape" && this.done(null) },
+    this.form = el("form", { class: "correction", novalidate: true, onsubmit: (event) => this.save(event), onkeydown: (event) => event.key === "Escape" && this.done(null) },
       el("h3", { t: this.step === null ? "correctionTitle" : "correctStep" }),
       el("p", { class: "quiet", t: "correctionLead" }),
       el("div", { class: "choices", role: "radiogroup" },

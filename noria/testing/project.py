@@ -57,9 +57,7 @@ def write_small_project(root: Path, settings: str = "") -> Project:
     return Project.load(root)
 
 
-def scripted_runtime(
-    project: Project, script: Script | Callable[[Release], Generator], *, clock: Clock | None = None, **options: Any
-) -> Runtime:
+def scripted_runtime(project: Project, script: Script | Callable[[Release], Generator], *, clock: Clock | None = None, **options: Any) -> Runtime:
     """A runtime whose releases answer from a script: their own parts are real, the engine is not.
 
     Args:
@@ -86,5 +84,3 @@ def scripted_runtime(
 
     runtime = Runtime.open(project, options.pop("overrides", None), load=load, clock=clock, **options)
     return runtime
-
-

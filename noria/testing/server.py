@@ -1,7 +1,7 @@
 """A project behind a real server in a thread of this process, for tests that speak HTTP.
 
-    with served(runtime) as url:
-        httpx.get(f"{url}/healthz")
+with served(runtime) as url:
+    httpx.get(f"{url}/healthz")
 """
 
 import threading

@@ -65,9 +65,7 @@ def test_a_required_call_is_one_of_the_clients_tools(client: openai.OpenAI) -> N
     parameters = {"type": "object", "properties": {"day": {"type": "string", "format": "date"}}, "required": ["day"]}
     tools: Any = [{"type": "function", "function": {"name": "open_hours", "description": "Opening hours", "parameters": parameters}}]
     asked: list[Any] = [{"role": "user", "content": "When are you open on 2026-03-04?"}]
-    stream = client.chat.completions.create(
-        model="desk", messages=asked, tools=tools, tool_choice="required", max_tokens=60, stream=True
-    )
+    stream = client.chat.completions.create(model="desk", messages=asked, tools=tools, tool_choice="required", max_tokens=60, stream=True)
     chunks = [chunk.choices[0] for chunk in stream]
     calls = [chunk.delta.tool_calls[0].function for chunk in chunks if chunk.delta.tool_calls]
     assert calls[0] is not None
