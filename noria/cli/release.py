@@ -47,6 +47,8 @@ def show(name: ReleaseName, project: ProjectOption = None, as_json: JsonOption =
             )
         for report in reports:
             out.print(report_table(report))
+            for suite in report.suites:
+                out.print(f"  {suite.reason}", markup=False, highlight=False, soft_wrap=True)
 
     emit(as_json, told, draw)
 

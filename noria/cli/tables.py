@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -17,37 +18,46 @@ def ledger_table(rows: Sequence[LedgerRow]) -> RenderableType:
     """One row a release: state, feedback used, minutes, effect with interval."""
     if not rows:
         return Text("No release yet; the first is made by `noria serve`.")
-    table = Table("release", "state", "made", "feedback", "minutes", "n", "effect", "95 % interval", "p", "gate")
+    table = _narrow("release", "state", "made", "feedback", "minutes", "effect [95 %]", "p")
     for row in rows:
-        interval = f"[{row.interval[0]:+.3f}, {row.interval[1]:+.3f}]" if row.interval else ""
         table.add_row(
             f"r{row.number}",
             Text(row.state, style=STATE_COLOURS[row.state]),
-            f"{row.created_at:%Y-%m-%d %H:%M}",
+            f"{row.created_at:%Y-%m-%d}",
             str(row.feedback_used if row.feedback_used is not None else ""),
             f"{row.minutes:.1f}" if row.minutes is not None else "",
-            str(row.n or ""),
-            f"{row.effect:+.3f}" if row.effect is not None else "",
-            Text(interval),
-            f"{row.p:.2g}" if row.p is not None else "",
-            row.decision or "",
+            _effect(row.effect, row.interval),
+            f"{row.p:.1g}" if row.p is not None else "",
         )
     return table
 
 
+def _narrow(*columns: str) -> Table:
+    """A table that keeps its cells whole in eighty characters."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    return table
+
+
+def _effect(effect: float | None, interval: tuple[float, float] | None) -> Text:
+    if effect is None or interval is None:
+        return Text("")
+    return Text(f"{effect:+.2f} [{interval[0]:+.2f}, {interval[1]:+.2f}]")
+
+
 def report_table(report: GateReport) -> RenderableType:
     """Every suite of a report, both releases side by side."""
-    table = Table("suite", "n", "before", "after", "effect", "95 % interval", "p", "test", "", title=f"gate: {report.decision}")
+    table = _narrow("suite", "n", "before", "after", "effect [95 %]", "p", "")
+    table.title = f"gate: {report.decision}"
     for suite in report.suites:
         table.add_row(
             suite.suite,
             str(suite.n),
-            f"{suite.before:.3f}",
-            f"{suite.after:.3f}",
-            f"{suite.effect:+.3f}",
-            Text(f"[{suite.interval[0]:+.3f}, {suite.interval[1]:+.3f}]"),
-            f"{suite.p:.2g}",
-            f"{suite.test}, alpha {suite.alpha:.2g}" + (f", margin {suite.margin:.2g}" if suite.margin is not None else ""),
+            f"{suite.before:.3g}",
+            f"{suite.after:.3g}",
+            _effect(suite.effect, suite.interval),
+            f"{suite.p:.1g}",
             Text("passed", style="green") if suite.passed else Text("failed", style="red"),
         )
     return table

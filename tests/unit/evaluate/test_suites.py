@@ -25,6 +25,7 @@ class Desk:
     def __init__(self, fails_on: str = "") -> None:
         self.fails_on = fails_on
         self.asked: list[str] = []
+        self.spoken = 0
 
     def generate(self, request: GenerationRequest) -> Generation:
         text = request.messages[-1].content
@@ -39,7 +40,11 @@ class Desk:
         )
 
     def stream(self, request: GenerationRequest) -> Iterator[Delta | Generation]:
-        yield self.generate(request)
+        generation = self.generate(request)
+        for word in generation.message.content.split():
+            self.spoken += 1
+            yield Delta(text=word + " ")
+        yield generation
 
     def count_tokens(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> int:
         return 1
@@ -176,3 +181,17 @@ def test_a_chat_file_is_a_suite_of_its_decisions() -> None:
     assert suite.items[0].messages[-1].hints == ("two",)
     assert run_suite(suite, Desk()).mean == 1.0
     assert [item.id for item in chat_suite(Path("held.jsonl"), "heldout", max_items=4).items] == ["1:2", "3:6", "6:2", "8:6"]
+
+
+def test_an_answer_is_cut_where_it_settles_the_item() -> None:
+    reply = {"reply": {"not_call": True}}
+    suite = written(line("a", "Hello"), line("b", "Hello", expect=reply), line("c", "Hello", expect={"reply": {"contains": ["welcome"]}}))
+    desk = Desk()
+    run = run_suite(suite, desk, make_request=ASK)
+    assert {r.id: r.value for r in run.results} == {"a": 0.0, "b": 1.0, "c": 1.0}
+    assert desk.spoken == 2 * 3  # "Good evening, welcome." settles the first two within its words
+    assert {r.id: r.answer["content"] for r in run.results} == {
+        "a": "Good evening, welcome.",
+        "b": "Good evening, welcome.",
+        "c": "Good evening, welcome.",
+    }

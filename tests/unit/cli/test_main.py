@@ -1,0 +1,154 @@
+"""The command line: order, JSON on stdout, one sentence on stderr, exit codes. Real projects, no model."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from noria import __version__
+from noria.cli.main import COMMANDS, run
+from noria.config import Project
+from noria.lifecycle.releases import Records
+
+
+@pytest.fixture
+def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    assert run(["new", str(tmp_path / "desk"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"project": str(tmp_path / "desk"), "template": "front-desk"}
+    return tmp_path / "desk"
+
+
+def test_help_lists_the_commands_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    shown = capsys.readouterr().out
+    places = [shown.index(f"│ {name} ") for name in COMMANDS]
+    assert places == sorted(places)
+    for later in ("pretrain", "tune", "align", "compress", "predict", "audit"):
+        assert f" {later} " not in shown
+
+
+def test_help_is_quick() -> None:
+    took = []
+    for _ in range(3):
+        before = os.times()
+        subprocess.run([sys.executable, "-m", "noria.cli.main", "--help"], check=True, capture_output=True)
+        after = os.times()
+        took.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    assert min(took) < 0.5, "seconds of processor time"
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["improve", "--minutes", "many"], "Invalid value for '--minutes'"),
+        (["fly"], "No such command 'fly'"),
+        (["release"], ""),
+        (["release", "list"], "No `noria.toml` in"),
+        (["release", "list", "--project", "nowhere"], "is no project"),
+        (["new", "x", "--template", "castle"], "There is no template 'castle'; allowed: front-desk"),
+        (["evaluate", "--data", "none.jsonl", "--task", "sing"], "`--task` is 'sing'; allowed so far: tools, chat, suite"),
+        (["evaluate", "--data", "none.jsonl"], "'none.jsonl' cannot be read"),
+    ],
+)
+def test_wrong_input_is_one_sentence_and_exit_2(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert says in captured.err
+    assert "Traceback" not in captured.err
+    assert len(captured.err.splitlines()) <= 1
+
+
+def test_an_unknown_section_is_named(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (desk / "noria.toml").open("a") as file:
+        file.write("\n[gatte]\nalpha = 0.1\n")
+    assert run(["release", "list", "--project", str(desk)]) == 2
+    assert "unknown section `[gatte]`" in capsys.readouterr().err
+
+
+def test_releases_on_the_command_line(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Records.open(Project.load(desk)) as records:
+        first = records.releases.add({"engine": "smollm2-135m"})
+        records.releases.move(first.id, "live", "first")
+        records.releases.add({"engine": "smollm2-135m"}, first.id, {"feedback_used": 12, "minutes": 3.5})
+    at = ["--project", str(desk), "--json"]
+    assert run(["release", "list", *at]) == 0
+    rows = json.loads(capsys.readouterr().out)["releases"]
+    assert [(row["number"], row["state"], row["feedback_used"]) for row in rows] == [(1, "live", None), (2, "candidate", 12)]
+    assert run(["release", "list", "--project", str(desk)]) == 0
+    assert "candidate" in capsys.readouterr().out
+    assert run(["release", "promote", "r2", *at]) == 2
+    assert "The gate has not judged r2" in capsys.readouterr().err
+    assert run(["release", "promote", "r2", "--force", "a test", *at]) == 0
+    assert json.loads(capsys.readouterr().out)["state"] == "live"
+    assert run(["release", "rollback", "--reason", "enough", *at]) == 0
+    assert json.loads(capsys.readouterr().out)["number"] == 1
+    assert run(["release", "show", "r2", *at]) == 0
+    assert json.loads(capsys.readouterr().out)["state"] == "retired"
+    assert run(["release", "show", "r2", "--project", str(desk)]) == 0
+    assert "by force: a test" in " ".join(capsys.readouterr().out.split())
+    assert run(["release", "diff", "r1", "r2", *at]) == 0
+    assert json.loads(capsys.readouterr().out)["parts"] == {}
+    assert run(["release", "rollback", *at]) == 2
+    assert "r1 is the first release" in capsys.readouterr().err
+
+
+def test_feedback_on_the_command_line(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = desk / "thumbs.jsonl"
+    file.write_text('{"receipt": "turn_x", "kind": "thumb", "value": true}\n')
+    assert run(["feedback", "import", str(file), "--project", str(desk)]) == 2
+    assert "turn_x" in capsys.readouterr().err
+    assert run(["feedback", "stats", "--project", str(desk), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["total"] == 0
+    assert run(["improve", "--project", str(desk)]) == 2
+    assert "There is nothing to learn from yet" in capsys.readouterr().err
+
+
+def test_knowledge_on_the_command_line(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = desk.parent / "sauna.md"
+    page.write_text("# Sauna\n\nThe sauna in the tower opens at four.\n")
+    at = ["--project", str(desk), "--json"]
+    assert run(["knowledge", "add", str(page), *at]) == 0
+    assert json.loads(capsys.readouterr().out)["failed"] == {}
+    assert run(["knowledge", "search", "sauna tower", "--num-results", "1", *at]) == 0
+    found = json.loads(capsys.readouterr().out)["passages"]
+    assert found[0]["document"].endswith("sauna.md")
+    assert run(["knowledge", "check", *at]) == 0
+    assert json.loads(capsys.readouterr().out)["ok"]
+    capsys.readouterr()
+    assert run(["knowledge", "add", "nowhere.md", *at]) == 2
+    assert "'nowhere.md' does not exist" in capsys.readouterr().err.replace(str(Path.cwd()) + "/", "")
+
+
+def test_doctor_says_what_to_do(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["doctor", "--project", str(desk), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["ok"]
+    states = {finding["what"]: finding["state"] for finding in told["findings"]}
+    assert states["weights"] == states["tools"] == states["database"] == states["suite safety"] == "ok"
+    (desk / "evals" / "safety.jsonl").write_text((desk / "evals" / "safety.jsonl").read_text().splitlines()[0] + "\n")
+    (desk / "tools.py").write_text("def broken(:\n")
+    assert run(["doctor", "--project", str(desk)]) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "1 items are too few" in shown
+    assert "the tools file cannot be loaded" in shown
+
+
+def test_a_corrupt_database_is_said(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (desk / ".noria").mkdir(exist_ok=True)
+    (desk / ".noria" / "noria.db").write_bytes(b"this is no database, whatever its name says" * 100)
+    assert run(["release", "list", "--project", str(desk)]) == 1
+    assert "is corrupt" in capsys.readouterr().err
+
+
+def test_a_wrong_log_level_is_said(desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("NORIA_LOG", "loud")
+    assert run(["release", "list", "--project", str(desk)]) == 2
+    assert "NORIA_LOG is 'loud'; allowed: debug, info, warning, error" in capsys.readouterr().err
