@@ -195,7 +195,7 @@ class _Rules:
                 return '"{}"'
             value = self.define("extra", self.value(extra))
             return self.define("object", f'"{{" (string ":" {value} ("," string ":" {value})*)? "}}"')
-        required = set(schema.get("required") or ())
+        required: set[str] = set(schema.get("required") or ())
         if not required <= set(properties):
             raise DataError(f"JSON Schema requires {sorted(required - set(properties))}, which `properties` does not describe.")
         pairs = [(f"{_literal(_json(name) + ':')} {self.value(part)}", name in required) for name, part in properties.items()]

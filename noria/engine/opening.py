@@ -36,9 +36,7 @@ def _local(project_root: Path, override: Path | None) -> tuple[BaseModel, Render
 def _open_openvino(config: EngineConfig, project_root: Path, override: Path | None) -> Generator:
     base, renderer = _local(project_root, override)
     if base.gguf is None:
-        raise ModelError(
-            f"The openvino engine reads GGUF, and '{base.path}' is a folder. Name a .gguf file in `[model] base`, or set kind 'transformers'."
-        )
+        raise ModelError(f"The openvino engine reads GGUF, and '{base.path}' is a folder. Name a .gguf file, or set kind 'transformers'.")
     return OpenVINOGenerator(base.gguf, config, renderer)
 
 

@@ -8,28 +8,20 @@ out differently in the eighth digit, and among 49,000 tokens that is enough to d
 `seed` goes to a second engine process that answers one request at a time and gives the same tokens always; it is started on first use.
 """
 
-import contextlib
-import itertools
-import json
 import os
-import queue
 import secrets
-import subprocess
-import sys
 import threading
-from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from noria.engine.answer import Answer, generation_of, grammar_of, prompt_of
 from noria.engine.config import EngineConfig
-from noria.errors import DependencyError, ModelError
-from noria.model import Renderer, load_tokenizer
+from noria.engine.openvino_process import EngineProcess
+from noria.errors import ModelError
+from noria.model import Renderer, exact_gguf, load_tokenizer
 from noria.model.gguf_file import read_metadata
 from noria.schema import Delta, Generation, GenerationRequest, Message, ToolSpec
-
-_Event = tuple[list[int], list[float], str | None]
 
 
 class OpenVINOGenerator:
@@ -44,13 +36,14 @@ class OpenVINOGenerator:
     def __init__(self, gguf_path: Path, config: EngineConfig | None = None, renderer: Renderer | None = None) -> None:
         self._config = config or EngineConfig()
         self._path = gguf_path
+        self._weights = exact_gguf(gguf_path)
         self._renderer = renderer or Renderer(load_tokenizer(gguf_path))
         metadata = read_metadata(gguf_path)
         architecture = metadata["general.architecture"].value
         trained_for = int(metadata[f"{architecture}.context_length"].value)
         self._context_tokens = min(self._config.context_tokens or trained_for, trained_for)
-        self._batch = _Worker(self._settings(exact=False))
-        self._exact: _Worker | None = None
+        self._batch = EngineProcess(self._settings(exact=False))
+        self._exact: EngineProcess | None = None
         self._lock = threading.Lock()
         self._batch.start()
 
@@ -113,12 +106,12 @@ class OpenVINOGenerator:
         yield from answer.finish()
         yield answer.generation("length" if end == "length" and not answer.stopped else "stop")
 
-    def _worker_for(self, request: GenerationRequest) -> "_Worker":
+    def _worker_for(self, request: GenerationRequest) -> "EngineProcess":
         if request.temperature == 0 or request.seed is None:
             return self._batch
         with self._lock:
             if self._exact is None:
-                self._exact = _Worker(self._settings(exact=True))
+                self._exact = EngineProcess(self._settings(exact=True))
             return self._exact
 
     def _settings(self, exact: bool) -> dict[str, Any]:
@@ -126,7 +119,7 @@ class OpenVINOGenerator:
         threads = 1 if exact else config.threads or os.cpu_count() or 1
         properties = {"INFERENCE_NUM_THREADS": threads, "KV_CACHE_PRECISION": config.cache_precision} if config.device == "CPU" else {}
         return {
-            "gguf": str(self._path),
+            "gguf": str(self._weights),
             "device": config.device,
             "properties": properties,
             "cache_gb": config.cache_gb,
@@ -136,120 +129,3 @@ class OpenVINOGenerator:
             "stop_ids": sorted(self._renderer.stop_ids),
             "eos_id": self._renderer.tokenizer.eos_id,
         }
-
-
-class _Running:
-    """One request in the engine: what it samples comes out of `get`."""
-
-    def __init__(self, worker: "_Worker", request_id: int) -> None:
-        self._worker = worker
-        self._id = request_id
-        self.events: queue.SimpleQueue[_Event | None] = queue.SimpleQueue()
-
-    def get(self) -> _Event:
-        event = self.events.get()
-        if event is None:
-            raise ModelError(f"The engine process ended: {self._worker.last_words()}. The next request starts it again.")
-        return event
-
-    def cancel(self) -> None:
-        self._worker.cancel(self._id)
-
-
-class _Worker:
-    """The engine process and the thread that reads from it; started on first use, and again after a crash."""
-
-    def __init__(self, settings: dict[str, Any]) -> None:
-        self._settings = settings
-        self._ids = itertools.count()
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[str] | None = None
-        self._running: dict[int, _Running] = {}
-        self._words: deque[str] = deque(maxlen=5)
-        self._closed = False
-
-    def start(self) -> None:
-        """Start the process if it does not run, and wait until it has loaded the model. Raises ModelError, DependencyError."""
-        with self._lock:
-            self._start()
-
-    def add(self, command: dict[str, Any]) -> _Running:
-        with self._lock:
-            self._start()
-            request_id = next(self._ids)
-            running = _Running(self, request_id)
-            self._running[request_id] = running
-            try:
-                self._send({"op": "add", "id": request_id, **command})
-            except OSError as error:
-                del self._running[request_id]
-                raise ModelError(f"The engine process ended: {self.last_words()}. The next request starts it again.") from error
-            return running
-
-    def cancel(self, request_id: int) -> None:
-        with self._lock:
-            if self._running.pop(request_id, None) is not None:
-                with contextlib.suppress(OSError):  # then the process is gone, and the work with it
-                    self._send({"op": "cancel", "id": request_id})
-
-    def last_words(self) -> str:
-        return " / ".join(self._words) or "it said nothing"
-
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            process, self._process = self._process, None
-        if process is None:
-            return
-        assert process.stdin is not None
-        process.stdin.close()  # the worker ends when its input does
-        try:
-            process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-    def _start(self) -> None:
-        if self._closed:
-            raise ModelError("The engine is closed. Open it again.")
-        if self._process is not None and self._process.poll() is None:
-            return
-        command = [sys.executable, "-m", "noria.engine.openvino_worker", json.dumps(self._settings)]
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, encoding="utf-8", errors="replace")
-        assert process.stdout is not None
-        threading.Thread(target=self._listen, args=(process,), name="noria-engine-log", daemon=True).start()
-        first = process.stdout.readline()
-        report = json.loads(first) if first else {"error": self.last_words()}
-        if "error" in report:
-            process.wait()
-            if "No module named 'openvino_genai'" in report["error"]:
-                raise DependencyError("The openvino engine needs OpenVINO GenAI: `pip install openvino-genai`.")
-            raise ModelError(f"OpenVINO cannot load '{self._settings['gguf']}': {report['error']}.")
-        self._process = process
-        threading.Thread(target=self._read, args=(process,), name="noria-engine", daemon=True).start()
-
-    def _send(self, command: dict[str, Any]) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(command, separators=(",", ":")) + "\n")
-        self._process.stdin.flush()
-
-    def _read(self, process: subprocess.Popen[str]) -> None:
-        """Hand out the events of one process until it ends; then wake whoever still waits for it."""
-        assert process.stdout is not None
-        for line in process.stdout:
-            for request_id, token_ids, logprobs, end in json.loads(line)["events"]:
-                running = self._running.get(request_id) if end is None else self._running.pop(request_id, None)
-                if running is not None:
-                    running.events.put((token_ids, logprobs, end))
-        process.wait()
-        with self._lock:
-            orphans, self._running = list(self._running.values()), {}
-        for running in orphans:
-            running.events.put(None)
-
-    def _listen(self, process: subprocess.Popen[str]) -> None:
-        assert process.stderr is not None
-        for line in process.stderr:
-            self._words.append(line.strip())

@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, Self
 
 import httpx
@@ -116,7 +117,7 @@ class RemoteGenerator:
         """Texts as they come; the rest is noted in `answer`. Raises _Again where trying again may help, else ModelError."""
         try:
             with self._client.stream("POST", "chat/completions", json=body) as response:
-                if response.status_code != httpx.codes.OK:
+                if response.status_code != HTTPStatus.OK:
                     response.read()
                     self._refused(response, answer.num_prompt, request)
                 for event in _server_sent(response):
@@ -130,13 +131,13 @@ class RemoteGenerator:
 
     def _refused(self, response: httpx.Response, num_prompt: int, request: GenerationRequest) -> None:
         message, code = _error_of(response)
-        if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+        if response.status_code == HTTPStatus.TOO_MANY_REQUESTS or response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise _Again(f"status {response.status_code}, {message}", _seconds(response.headers.get("retry-after")))
         if code == "context_length_exceeded":
             raise ContextOverflowError(num_prompt, request.max_tokens, self.context_tokens)
-        if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        if response.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             raise ModelError(f"The server at '{self._client.base_url}' refuses the key: {message}. Check the variable `[engine] api_key_env` names.")
-        if response.status_code == httpx.codes.NOT_FOUND:
+        if response.status_code == HTTPStatus.NOT_FOUND:
             raise ModelError(f"The server at '{self._client.base_url}' knows no model {self._model!r} or no chat: {message}. Check `[engine]`.")
         raise ModelError(f"The server at '{self._client.base_url}' refuses the request: status {response.status_code}, {message}.")
 

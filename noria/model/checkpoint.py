@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from noria.config import home_dir
 from noria.errors import DependencyError, ModelError
 from noria.model import layout
-from noria.model.gguf_file import GgufTensor, read_head
+from noria.model.gguf_file import GgufTensor, read_head, read_tensors
 from noria.model.registry import BaseModel
 from noria.model.tokenizer import Tokenizer, load_tokenizer
 
@@ -52,7 +52,7 @@ def plain_checkpoint(base: BaseModel) -> Path:
     """A folder with config.json, model.safetensors and the tokenizer; made on first use if the base is a GGUF file."""
     if base.kind == "folder":
         return base.path
-    target = home_dir() / "models" / f"{base.path.stem}-{_fingerprint(base.path)}"
+    target = home_dir() / "models" / f"{base.path.stem}-{fingerprint(base.path)}"
     if (target / "config.json").is_file():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -85,21 +85,10 @@ def dequantize(gguf: Path, folder: Path) -> None:
 
 
 def _plain_tensors(gguf: Path, tensors: dict[str, GgufTensor], config: dict[str, Any]) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
-    from gguf.quants import dequantize as unpack
-
-    data = np.memmap(gguf, dtype=np.uint8, mode="r")
-    for name, tensor in tensors.items():
-        kind = GGMLQuantizationType(tensor.kind)
-        block, num_bytes = GGML_QUANT_SIZES[kind]
-        length = int(np.prod(tensor.shape)) // block * num_bytes
-        raw = data[tensor.offset : tensor.offset + length]
-        if len(raw) < length:
-            raise ModelError(f"'{gguf}' is cut off: the tensor {name!r} reaches behind its end. Fetch it again.")
-        weight = unpack(raw.reshape(*tensor.shape[:-1], -1), kind).astype(np.float32, copy=False).reshape(tensor.shape)
+    for name, weight in read_tensors(gguf, tensors):
         theirs = layout.hugging_face_name(name)
         heads = layout.heads_of(theirs, config)
-        yield theirs, np.ascontiguousarray(weight if heads is None else layout.split_heads(weight, heads))
+        yield theirs, weight if heads is None else layout.split_heads(weight, heads)
 
 
 def _dequantize_with_transformers(gguf: Path, folder: Path) -> None:
@@ -118,7 +107,8 @@ def _dequantize_with_transformers(gguf: Path, folder: Path) -> None:
     plain.save_pretrained(str(folder))
 
 
-def _fingerprint(path: Path) -> str:
+def fingerprint(path: Path) -> str:
+    """A name for the content of a model file, to cache what is made from it."""
     digest = hashlib.sha256(_FORMAT.encode())
     with path.open("rb") as file:
         while block := file.read(1 << 22):

@@ -7,19 +7,23 @@ or not at all.
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from noria.config import home_dir
 from noria.errors import ArtifactError, DependencyError, ModelError
 from noria.model import layout
-from noria.model.gguf_file import ARRAY, GgufField, GgufTensor, read_head
+from noria.model.checkpoint import fingerprint
+from noria.model.gguf_file import ARRAY, GgufField, GgufTensor, read_head, read_tensors
 
 Precision = Literal["Q8_0", "F16"]
 _FILE_TYPES = {"Q8_0": 7, "F16": 1}  # llama.cpp's numbers for `general.file_type`
+_EXACT_KINDS = {0, 1, 2, 8, 30}  # F32, F16, Q4_0, Q8_0, BF16
 _BLOCK = 32  # weights that share a scale in Q8_0
 _SKIPPED = {"general.architecture", "general.file_type", "general.quantization_version", "general.alignment"}  # the writer sets these
 
@@ -39,26 +43,52 @@ def export_gguf(model: Path | Mapping[str, Any], base_gguf: Path, out_path: Path
     fields, tensors = read_head(base_gguf)
     if not layout.is_known(fields, tensors):
         raise ModelError(f"'{base_gguf}' is of an architecture that cannot be written as GGUF; possible: {', '.join(layout.ARCHITECTURES)}.")
-    making = out_path.with_name(f".{out_path.name}.{os.getpid()}")
+    weights = _weights(_named(model), tensors, layout.hugging_face_config(fields, tensors))
+    return _written(weights, fields, out_path, precision, name)
+
+
+def requantize_gguf(gguf: Path, out_path: Path, precision: Precision = "Q8_0") -> Path:
+    """Write the same model in another precision. Raises ModelError, ArtifactError."""
+    fields, tensors = read_head(gguf)
+    return _written(read_tensors(gguf, tensors), fields, out_path, precision)
+
+
+def exact_gguf(gguf: Path) -> Path:
+    """A GGUF file with the same weights that OpenVINO computes with as they are.
+
+    OpenVINO rounds the minimum that Q4_1 and the K quantizations store for each block to a whole step: with SmolLM2-135M in Q4_1 the
+    log-probabilities are off by 0.5 on average, and a third of the greedy tokens are others. Such a file is written again as Q8_0
+    (off by 0.03), once, under `NORIA_HOME/models`.
+    """
+    _, tensors = read_head(gguf)
+    if {tensor.kind for tensor in tensors.values()} <= _EXACT_KINDS:
+        return gguf
+    target = home_dir() / "models" / f"{gguf.stem}-{fingerprint(gguf)}-Q8_0.gguf"
+    return target if target.is_file() else requantize_gguf(gguf, target)
+
+
+def _written(
+    weights: Iterable[tuple[str, NDArray[np.float32]]], fields: Mapping[str, GgufField], path: Path, precision: Precision, name: str | None = None
+) -> Path:
+    making = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
-        out_path.parent.mkdir(parents=True, exist_ok=True)
-        _write(_named(model), fields, tensors, making, precision, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(weights, fields, making, precision, name)
         with making.open("rb") as file:
             os.fsync(file.fileno())
-        making.replace(out_path)
+        making.replace(path)
     except OSError as error:
-        raise ArtifactError(f"'{out_path}' cannot be written: {error}.") from error
+        raise ArtifactError(f"'{path}' cannot be written: {error}.") from error
     finally:
         making.unlink(missing_ok=True)
-    return out_path
+    return path
 
 
 def _write(
-    state: Mapping[str, Any], fields: Mapping[str, GgufField], tensors: Mapping[str, GgufTensor], path: Path, precision: Precision, name: str | None
+    weights: Iterable[tuple[str, NDArray[np.float32]]], fields: Mapping[str, GgufField], path: Path, precision: Precision, name: str | None
 ) -> None:
     import gguf
 
-    config = layout.hugging_face_config(fields, tensors)
     writer = gguf.GGUFWriter(str(path), fields["general.architecture"].value)
     with contextlib.closing(writer):
         for key, field in fields.items():
@@ -68,7 +98,7 @@ def _write(
                 writer.add_key_value(key, value, gguf.GGUFValueType(field.kind), sub_type)
         writer.add_file_type(_FILE_TYPES[precision])
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-        for tensor_name, weight in _weights(state, tensors, config):
+        for tensor_name, weight in weights:
             kind = _kind(weight, precision)
             writer.add_tensor(tensor_name, gguf.quants.quantize(weight, kind), raw_dtype=kind)
         writer.write_header_to_file()

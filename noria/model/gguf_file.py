@@ -9,9 +9,13 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 import mmap
 import struct
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from noria.errors import ModelError
 
@@ -53,6 +57,23 @@ def read_head(path: Path) -> tuple[dict[str, GgufField], dict[str, GgufTensor]]:
         raise ModelError(f"No GGUF file at '{path}'. Check `[model] base` in noria.toml.") from error
     except (struct.error, ValueError, UnicodeDecodeError, OSError, KeyError) as error:
         raise ModelError(f"'{path}' is a damaged or cut-off GGUF file ({error}). Fetch it again.") from error
+
+
+def read_tensors(path: Path, tensors: Mapping[str, GgufTensor]) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """The tensors in fp32, one after the other. Raises ModelError if the file is cut off or of an unknown quantization."""
+    from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+    from gguf.quants import dequantize
+
+    data = np.memmap(path, dtype=np.uint8, mode="r")
+    for name, tensor in tensors.items():
+        try:
+            kind = GGMLQuantizationType(tensor.kind)
+            block, num_bytes = GGML_QUANT_SIZES[kind]
+            raw = data[tensor.offset : tensor.offset + int(np.prod(tensor.shape)) // block * num_bytes]
+            weight = dequantize(raw.reshape(*tensor.shape[:-1], tensor.shape[-1] // block * num_bytes), kind)
+        except (ValueError, NotImplementedError) as error:
+            raise ModelError(f"The tensor {name!r} in '{path}' cannot be read ({error}). Fetch the file again, or name one of type Q8_0.") from error
+        yield name, np.ascontiguousarray(weight.astype(np.float32, copy=False).reshape(tensor.shape))
 
 
 class _Cursor:

@@ -86,7 +86,7 @@ def _read_call(text: str, names: set[str]) -> ToolCall | None:
 
 
 def _describe_properties(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) -> str:
-    required = set(schema.get("required") or ())
+    required: set[str] = set(schema.get("required") or ())
     properties: Mapping[str, Any] = schema.get("properties") or {}
     return ", ".join(f"{name}{'' if name in required else '?'}:{_describe_type(part, root, depth)}" for name, part in properties.items())
 
