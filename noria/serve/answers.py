@@ -16,6 +16,8 @@ from noria.serve.serving import Serving
 from noria.serve.wire import ChatRequest
 from noria.store import Traces
 
+NUM_SEEDS = 2**31
+"""Seeds of clients, which may be negative or 64 bits long, are taken modulo this."""
 DEFAULT_MAX_TOKENS = 256
 """Room for an answer of the model alone when the request names none."""
 _CALL_STARTS = ("{", "<tool_call>")
@@ -47,7 +49,7 @@ class Finished:
 Event = Text | StepNote | Finished
 
 
-def model_request(request: ChatRequest, messages: Sequence[Message], max_seed: int = 2**31) -> GenerationRequest:
+def model_request(request: ChatRequest, messages: Sequence[Message]) -> GenerationRequest:
     """What the model is asked when it answers alone; greedy unless the request says otherwise."""
     return GenerationRequest(
         messages=tuple(messages),
@@ -57,7 +59,7 @@ def model_request(request: ChatRequest, messages: Sequence[Message], max_seed: i
         max_tokens=request.max_tokens or DEFAULT_MAX_TOKENS,
         temperature=request.temperature if request.temperature is not None else 0.0,
         top_p=request.top_p if request.top_p is not None else 1.0,
-        seed=(request.seed or 0) % max_seed,
+        seed=request.seed % NUM_SEEDS if request.seed is not None else None,
         stop=request.stop,
     )
 
@@ -130,7 +132,8 @@ def _held_back(stream: Iterator[Delta | Generation], tools: bool, pieces: list[t
 
 def agent_events(serving: Serving, turn: Turn, request: ChatRequest) -> Iterator[Event]:
     """The agent answers a turn that `Serving.begin` has recorded; it ends the turn in every case."""
-    sampling = {"temperature": request.temperature, "top_p": request.top_p, "seed": request.seed, "max_tokens": request.max_tokens}
+    seed = request.seed % NUM_SEEDS if request.seed is not None else None
+    sampling = {"temperature": request.temperature, "top_p": request.top_p, "seed": seed, "max_tokens": request.max_tokens}
     agent = serving.agent({name: value for name, value in sampling.items() if value is not None})
     view = StepView()
     steps: list[Step] = []
