@@ -8,7 +8,7 @@ then not be trained on.
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from noria.errors import DependencyError, ModelError
 from noria.model.tokenizer import Tokenizer
@@ -123,7 +123,7 @@ def _compile(template: str) -> Any:
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
     environment.filters["tojson"] = to_json
     # No `strftime_now`: a prompt that names the day it was made on could not be rendered again for training.
-    environment.globals.update(raise_exception=raise_exception)
+    cast(dict[str, Any], environment.globals)["raise_exception"] = raise_exception
     try:
         return environment.from_string(template)
     except TemplateError as error:

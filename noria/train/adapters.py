@@ -41,14 +41,20 @@ def make_trainable(model: PreTrainedModel, config: TuneConfig) -> Any:
 
 def _require_gradients(model: PreTrainedModel, layers: range, whole: bool) -> None:
     model.requires_grad_(whole)
+    blocks = _blocks(model)
     for index in layers:
-        model.get_decoder().layers[index].requires_grad_(True)
+        blocks[index].requires_grad_(True)
+
+
+def _blocks(model: PreTrainedModel) -> torch.nn.ModuleList:
+    blocks = model.get_decoder().layers
+    assert isinstance(blocks, torch.nn.ModuleList)
+    return blocks
 
 
 def _linear_names(model: PreTrainedModel) -> list[str]:
     """Names of the linear layers inside the decoder's blocks (q_proj, down_proj, ...); the output layer is not among them."""
-    blocks = model.get_decoder().layers
-    return sorted({name.rpartition(".")[2] for name, module in blocks.named_modules() if isinstance(module, torch.nn.Linear)})
+    return sorted({name.rpartition(".")[2] for name, module in _blocks(model).named_modules() if isinstance(module, torch.nn.Linear)})
 
 
 def base_of(model: Any) -> PreTrainedModel:

@@ -142,7 +142,7 @@ def token_logprobs(model: PreTrainedModel, row: Row) -> torch.Tensor:
 
     Only positions that predict something go through the output layer: the vocabulary's logits are most of a small model's memory.
     """
-    device = model.get_input_embeddings().weight.device
+    device = model.device
     output = model(
         input_ids=torch.tensor([row.tokens], device=device),
         position_ids=torch.tensor([row.positions], device=device),
