@@ -1,18 +1,16 @@
 """What serving a release costs on this machine: tokens a second of one chat alone, and memory. Measured for several releases side by side.
 
-In: the weights of releases. Out: a `Footprint` each. All engines are loaded at once and the requests alternate between them, so that whatever
+In: releases. Out: a `Footprint` each. All engines are loaded at once and the requests alternate between them, so that whatever
 else the machine does hits all alike. Memory is what this process and its children grew by while an engine was loaded and answered for the first time.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
 import psutil
 
-from noria.config import Project
-from noria.engine import EngineConfig, open_generator
 from noria.schema import GenerationRequest, Generator, Message, Record
+from noria.serve import Serving
 
 NUM_REQUESTS = 20
 MAX_TOKENS = 24
@@ -33,20 +31,19 @@ class Footprint(Record):
     memory_megabytes: float
 
 
-def measure_footprints(project: Project, weights: Sequence[Path | None], progress: Callable[[int, int], None]) -> list[Footprint]:
-    """Measure engines side by side; `weights` are GGUF files, None for the project's base model. Raises ModelError."""
-    config = project.section("engine", EngineConfig)
-    total = len(weights) * (NUM_REQUESTS + 1)
+def measure_footprints(loads: Sequence[Callable[[], Serving]], progress: Callable[[int, int], None]) -> list[Footprint]:
+    """Measure releases side by side; each function loads one. Raises what loading raises, and ModelError."""
+    total = len(loads) * (NUM_REQUESTS + 1)
     with ExitStack() as stack:
         engines: list[Generator] = []
         memory: list[float] = []
-        for path in weights:
+        for load in loads:
             before = resident_megabytes()
-            engine = open_generator(config, project.root, gguf_override=path)
-            stack.callback(engine.close)
-            _speed(engine, 0)  # the first request warms caches up
+            serving = load()
+            stack.callback(serving.close)
+            _speed(serving.generator, 0)  # the first request warms caches up
             memory.append(round(max(0.0, resident_megabytes() - before), 1))
-            engines.append(engine)
+            engines.append(serving.generator)
             progress(len(engines), total)
         speeds: list[list[float]] = [[] for _ in engines]
         for number in range(1, NUM_REQUESTS + 1):

@@ -8,6 +8,7 @@ started again. What was decided on the way (which dataset, how many minutes of t
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from noria.lifecycle.lock import project_lock
 from noria.lifecycle.releases import Records, promote
 from noria.lifecycle.trial import OBJECTIVE, Progress, Trial, measure_release, plan_trial, run_trial, stake
 from noria.schema import GateReport, Record, Release, canonical_json
-from noria.serve import first_release, freeze
+from noria.serve import Serving, first_release, freeze
 from noria.store import write_file
 
 FEEDBACK = "feedback"
@@ -66,9 +67,6 @@ class _Run(Record):
     live_id: str
     dataset: str
     train_minutes: float | None = None
-    begun_at: float
-    spent_seconds: float = 0.0
-    """Time of earlier processes of the same run."""
 
     @property
     def request(self) -> str:
@@ -81,6 +79,7 @@ def improve(
     project: Project,
     *,
     progress: Progress,
+    loader: Callable[[Release], Serving] | None = None,
     minutes: float | None = None,
     source: str = FEEDBACK,
     seed: int | None = None,
@@ -90,6 +89,7 @@ def improve(
 
     Args:
         minutes: Time for everything; training gets what the evaluation leaves.
+        loader: Loads releases in another way than `noria.serve.load_release`.
         source: `feedback`, or the path of a chat file or of an exported folder.
         train_minutes: Time for training alone, instead of what `minutes` leaves.
 
@@ -99,7 +99,7 @@ def improve(
     """
     config = project.section("improve", ImproveConfig, {"minutes": minutes, "seed": seed})
     started = time.monotonic()
-    with project_lock(project, "improve"), Records.open(project) as records:
+    with project_lock(project, "improve"), Records.open(project, loader) as records:
         live = first_release(project, records.releases, records.artifacts)
         run, resumed = _begin(records, live, config, source)
         dataset = Dataset(artifact=records.artifacts.get(run.dataset))
@@ -171,9 +171,7 @@ def _begin(records: Records, live: Release, config: ImproveConfig, source: str) 
         if left is not None and same:
             return left, True
     dataset = dataset_from_feedback(records) if source == FEEDBACK else dataset_from_file(records, Path(source).expanduser().resolve())
-    run = _Run(
-        source=source, minutes=config.minutes, seed=config.seed, live_id=live.id, dataset=dataset.artifact.hash, begun_at=round(time.time(), 3)
-    )
+    run = _Run(source=source, minutes=config.minutes, seed=config.seed, live_id=live.id, dataset=dataset.artifact.hash)
     return _keep(records, run), False
 
 

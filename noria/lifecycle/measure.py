@@ -24,7 +24,7 @@ from noria.lifecycle.trial import Progress, as_served
 from noria.model import resolve
 from noria.schema import GenerationRequest
 from noria.schema import Generator as TextGenerator
-from noria.serve import first_release, load_release
+from noria.serve import first_release
 from noria.store import write_file
 
 TASKS = ("tools", "chat", "suite")
@@ -61,7 +61,7 @@ def _opened(folder: Path | None, name: str) -> Generator[tuple[TextGenerator, Ca
         with Records.open(_project(folder)) as records:
             live = first_release(records.project, records.releases, records.artifacts)
             release = live if name == "live" else records.releases.get(name)
-            serving = load_release(records.project, records.artifacts, records.traces, release)
+            serving = records.load(release)
             try:
                 yield serving.generator, partial(as_served, serving)
             finally:

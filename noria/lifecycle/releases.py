@@ -5,7 +5,7 @@ happens, the last good release stays live. The gate's evaluations are counted he
 with the level it may spend, before anything is known of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -15,6 +15,7 @@ from noria.evaluate import spending
 from noria.evaluate.gate import GateConfig
 from noria.model import resolve
 from noria.schema import GateReport, Release
+from noria.serve import Serving, load_release
 from noria.store import ArtifactStore, Database, FeedbackLog, Releases, Traces
 
 PROMOTED_BY_FORCE = "by force: "
@@ -27,10 +28,18 @@ class Records:
     project: Project
     database: Database
     artifacts: ArtifactStore
+    loader: Callable[[Release], Serving] | None = None
+    """Loads a release in another way than `noria.serve.load_release`."""
 
     @classmethod
-    def open(cls, project: Project) -> Self:
-        return cls(project=project, database=Database.open(project.database_url), artifacts=ArtifactStore(project.artifacts_dir))
+    def open(cls, project: Project, loader: Callable[[Release], Serving] | None = None) -> Self:
+        return cls(project=project, database=Database.open(project.database_url), artifacts=ArtifactStore(project.artifacts_dir), loader=loader)
+
+    def load(self, release: Release) -> Serving:
+        """The release, ready to answer; the caller closes it."""
+        if self.loader is not None:
+            return self.loader(release)
+        return load_release(self.project, self.artifacts, self.traces, release)
 
     @property
     def releases(self) -> Releases:

@@ -10,7 +10,7 @@ from noria.agent.events import StepEvent
 from noria.config import Project
 from noria.lifecycle.releases import Records
 from noria.schema import Conversation, Delta, Message, Step
-from noria.serve import Serving, first_release, load_release
+from noria.serve import Serving, first_release
 
 USER = "terminal"
 
@@ -20,7 +20,7 @@ def chat_in_terminal(project: Project, release_name: str | None = None) -> None:
     with Records.open(project) as records:
         live = first_release(project, records.releases, records.artifacts)
         release = records.releases.get(release_name) if release_name else live
-        serving = load_release(project, records.artifacts, records.traces, release)
+        serving = records.load(release)
         try:
             today = datetime.now().astimezone().date()
             conversation = serving.traces.start_conversation(release.id, USER, today, {"mode": "agent"})

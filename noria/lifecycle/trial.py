@@ -25,9 +25,9 @@ from noria.lifecycle.channels import AgentChannel
 from noria.lifecycle.environments import load_environment
 from noria.lifecycle.episodes import EpisodeResult, run_episodes
 from noria.lifecycle.footprint import Footprint, measure_footprints
-from noria.lifecycle.releases import Records, budget, is_artifact
+from noria.lifecycle.releases import Records, budget
 from noria.schema import Environment, GateReport, GenerationRequest, Goal, Release, canonical_json
-from noria.serve.serving import WEIGHTS_FILE, Serving, load_release
+from noria.serve import Serving
 from noria.store import Database, Traces, file_hash
 
 Progress = Callable[[str, float, float], None]
@@ -103,7 +103,7 @@ def _lazily_loaded(records: Records, release: Release) -> Generator[Load]:
 
     def load() -> Serving:
         if not loaded:
-            loaded.append(load_release(records.project, records.artifacts, records.traces, release))
+            loaded.append(records.load(release))
         return loaded[0]
 
     try:
@@ -211,8 +211,8 @@ def _footprint_suites(records: Records, live: Release, candidate: Release, progr
     engines = [live.artifacts["engine"], candidate.artifacts["engine"]]
 
     def make(folder: Path) -> dict[str, Any]:
-        weights = [records.artifacts.get(name).path / WEIGHTS_FILE if is_artifact(name) else None for name in engines]
-        found = measure_footprints(records.project, weights, lambda done, total: progress("speed and memory", done, total))
+        opened = [partial(records.load, release) for release in (live, candidate)]
+        found = measure_footprints(opened, lambda done, total: progress("speed and memory", done, total))
         (folder / "footprints.jsonl").write_text("".join(f.model_dump_json() + "\n" for f in found), encoding="utf-8")
         return {"speed": [sum(f.tokens_per_second) / len(f.tokens_per_second) for f in found], "memory": [f.memory_megabytes for f in found]}
 
