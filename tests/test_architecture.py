@@ -1,6 +1,7 @@
 """The rules of the code base, read from its source: who may import whom, sizes, names, docstrings, and what a start of `noria` loads."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -61,7 +62,13 @@ def tree(path: Path) -> ast.Module:
 
 
 def sources(*folders: str) -> list[Path]:
-    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    """Python files below these folders; hidden folders (rivals' environments) are not ours."""
+    found: list[Path] = []
+    for folder in folders:
+        for parent, names, files in os.walk(ROOT / folder):
+            names[:] = sorted(name for name in names if not name.startswith("."))
+            found += [Path(parent) / name for name in sorted(files) if name.endswith(".py")]
+    return found
 
 
 def layer_of(path: Path) -> str:
