@@ -8,14 +8,10 @@ promotions give their budget back. With a true gain of ten points on 200 items: 
 unpaired z-test at the same level, and over ten releases beside other ways of spreading the budget. Writes `benchmarks/results/gate.json`.
 """
 
-import json
-import platform
-import subprocess
 import sys
-from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
+from _harness import write_results
 from numpy.typing import NDArray
 
 from noria.evaluate import paired, spending
@@ -76,22 +72,6 @@ def power_of_schedules(rng: np.random.Generator, loss_rate: float) -> dict[str, 
     return {"noria": float(found.mean() / NUM_RELEASES), **{name: float((p <= rows).mean()) for name, rows in fixed.items()}}
 
 
-def write_results(figures: dict[str, float]) -> None:
-    """The file that docs/results.md is generated from."""
-    root = Path(__file__).resolve().parent.parent
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True, check=False).stdout.strip()
-    record = {
-        "command": "python benchmarks/gate.py",
-        "commit": commit,
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, Python {platform.python_version()}",
-        "figures": figures,
-    }
-    path = root / "benchmarks" / "results" / "gate.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-
-
 def main() -> None:
     rng = np.random.default_rng(20260101)
     figures: dict[str, float] = {"alpha": ALPHA, "num_candidates": NUM_CANDIDATES, "num_releases": NUM_RELEASES, "num_items": NUM_ITEMS}
@@ -107,7 +87,7 @@ def main() -> None:
     figures["fooled_worst"] = worst
     for name, value in figures.items():
         print(f"{name:52} {value:.4f}" if value < 1 else f"{name:52} {value:.0f}")
-    write_results(figures)
+    write_results("gate", figures)
     if worst > ALPHA:
         sys.exit(f"Projects were fooled {worst:.3f} of the time, more than alpha {ALPHA}.")
 
