@@ -119,11 +119,12 @@ class EngineProcess:
     def _read(self, process: subprocess.Popen[str]) -> None:
         """Hand out the events of one process until it ends; then wake whoever still waits for it."""
         assert process.stdout is not None
-        for line in process.stdout:
-            for request_id, token_ids, logprobs, end in json.loads(line)["events"]:
-                running = self._running.get(request_id) if end is None else self._running.pop(request_id, None)
-                if running is not None:
-                    running.events.put((token_ids, logprobs, end))
+        with process.stdout:
+            for line in process.stdout:
+                for request_id, token_ids, logprobs, end in json.loads(line)["events"]:
+                    running = self._running.get(request_id) if end is None else self._running.pop(request_id, None)
+                    if running is not None:
+                        running.events.put((token_ids, logprobs, end))
         process.wait()
         with self._lock:
             orphans, self._running = list(self._running.values()), {}
@@ -132,5 +133,6 @@ class EngineProcess:
 
     def _listen(self, process: subprocess.Popen[str]) -> None:
         assert process.stderr is not None
-        for line in process.stderr:
-            self._words.append(line.strip())
+        with process.stderr:
+            for line in process.stderr:
+                self._words.append(line.strip())

@@ -12,7 +12,7 @@ from noria.serve import Runtime
 from noria.testing.project import write_small_project
 from noria.testing.server import served
 
-QUESTION: list[Any] = [{"role": "user", "content": "Name three colours."}]
+QUESTION: list[Any] = [{"role": "user", "content": "Tell a long story about a river."}]
 
 
 @pytest.fixture(scope="module")
