@@ -6,7 +6,7 @@ meets a world of its own: the folder its episode names.
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -41,7 +41,7 @@ class AgentChannel:
         serving = self._serving
         conversation = serving.traces.start_conversation(serving.release.id, episode.user_id, episode.today, {GOAL: episode.goal.id})
         generator = self._generator_for(episode) if self._generator_for else serving.generator
-        return _Dialogue(conversation, replace(serving, state_dir=episode.state_dir, generator=generator).agent())
+        return _Dialogue(conversation, _plain(serving, state_dir=episode.state_dir, generator=generator).agent())
 
     def say(self, conversation: _Dialogue, text: str) -> Reply:
         traces, dialogue = self._serving.traces, conversation
@@ -105,8 +105,7 @@ class WorldServing(Serving):
 
     @classmethod
     def of(cls, serving: Serving, worlds: Mapping[str, Path]) -> Self:
-        fields = {name: getattr(serving, name) for name in Serving.__dataclass_fields__}
-        return cls(**fields, worlds=worlds)
+        return cls(**_fields(serving), worlds=worlds)
 
     def agent(self, sampling: dict[str, Any] | None = None) -> Any:
         return _WorldAgent(self, sampling)
@@ -128,10 +127,17 @@ class _WorldAgent:
     def _agent(self, conversation_id: str) -> Agent:
         conversation = self._serving.traces.conversation(conversation_id)
         goal = conversation.metadata.get(GOAL) if conversation else None
-        plain = {name: getattr(self._serving, name) for name in Serving.__dataclass_fields__}
-        if goal is not None and goal in self._serving.worlds:
-            plain["state_dir"] = self._serving.worlds[goal]
-        return Serving(**plain).agent(self._sampling)
+        state_dir = self._serving.worlds.get(goal or "", self._serving.state_dir)
+        return _plain(self._serving, state_dir=state_dir).agent(self._sampling)
+
+
+def _fields(serving: Serving) -> dict[str, Any]:
+    return {name: getattr(serving, name) for name in Serving.__dataclass_fields__}
+
+
+def _plain(serving: Serving, **changes: Any) -> Serving:
+    """A `Serving` of the same release with some parts changed, whose agent works in the one folder it names."""
+    return Serving(**{**_fields(serving), **changes})
 
 
 class HttpChannel:

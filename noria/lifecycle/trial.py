@@ -17,7 +17,6 @@ from typing import Any, Literal
 
 from noria.agent import hints
 from noria.agent.config import render_prompt
-from noria.agent.setup import SEARCH
 from noria.config import Project
 from noria.evaluate.gate import Attempt, PairedSuite, decide
 from noria.evaluate.suites import Item, ItemResult, ResultsFile, Suite, SuiteRun, item_request, load_suite, read_results, run_suite, suite_paths
@@ -136,13 +135,12 @@ def _measure_suite(records: Records, release: Release, suite: Suite, load: Load,
 
 def as_served(serving: Serving, item: Item) -> GenerationRequest:
     """The request of an item as the agent would make it: system prompt of the day, hints on what users say, the release's tools."""
-    tools = (*serving.toolbox.specs, *((SEARCH,) if serving.knowledge is not None else ()))
     messages = item.messages
     if serving.config.hints:
         messages = tuple(
             m.model_copy(update={"hints": hints(m.content, item.today)}) if m.role == "user" and not m.hints else m for m in item.messages
         )
-    return item_request(item.model_copy(update={"messages": messages}), render_prompt(serving.system_prompt, item.today), tools)
+    return item_request(item.model_copy(update={"messages": messages}), render_prompt(serving.system_prompt, item.today), serving.specs)
 
 
 def measure_goals(records: Records, release: Release, environment: Environment, goals: Sequence[Goal], load: Load, progress: Progress) -> SuiteRun:
