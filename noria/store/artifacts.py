@@ -87,7 +87,8 @@ class ArtifactStore:
             began = time.monotonic()
             with disk_errors(folder):
                 folder.mkdir(exist_ok=True)
-            metrics = make(folder)
+            with disk_errors(folder, only_full=True):
+                metrics = make(folder)
             _remove_scratch(folder)
             manifest = Manifest(
                 hash=address,

@@ -51,13 +51,15 @@ def sync_dir(folder: Path) -> None:
 
 
 @contextmanager
-def disk_errors(path: Path) -> Generator[None]:
-    """Translate what the operating system says of `path` to a StoreError with what to do."""
+def disk_errors(path: Path, only_full: bool = False) -> Generator[None]:
+    """Translate what the operating system says of `path` to a StoreError with what to do; `only_full` leaves all but a full disk as it is."""
     try:
         yield
     except NoriaError:
         raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreError(f"The disk of '{path}' is full; the file was not written. Free some space, then do it again.") from error
+            raise StoreError(f"The disk of '{path}' is full; nothing was half-written. Free some space, then do it again.") from error
+        if only_full:
+            raise
         raise StoreError(f"'{path}': {error.strerror or error}. Check that it exists and that you may use it.") from error

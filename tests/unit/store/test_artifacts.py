@@ -1,5 +1,6 @@
 """Content addresses, the manifest written last, resuming after SIGKILL, one builder at a time, verification."""
 
+import errno
 import json
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from noria.errors import ArtifactError, DataError
+from noria.errors import ArtifactError, DataError, StoreError
 from noria.store import ArtifactStore
 
 REQUEST: dict[str, Any] = {"kind": "adapter", "inputs": {"data": "abc"}, "config": {"rate": 1e-4, "layers": [1, 2]}, "seed": 1}
@@ -64,6 +65,14 @@ def test_a_build_that_fails_is_taken_up_in_its_folder(tmp_path: Path) -> None:
         store.get(address)
     artifact = store.build(**REQUEST, make=lambda folder: {"found": (folder / "half").read_text()})
     assert artifact.manifest.metrics == {"found": "1"}
+
+
+def test_a_disk_that_fills_up_is_said(tmp_path: Path) -> None:
+    def fill(folder: Path) -> dict[str, Any]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StoreError, match="is full; nothing was half-written. Free some space"):
+        ArtifactStore(tmp_path).build(**REQUEST, make=fill)
 
 
 def edit(path: Path) -> None:

@@ -35,7 +35,7 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "says"),
-    [(errno.ENOSPC, "The disk of '.*x' is full; the file was not written. Free some space"), (errno.EACCES, "Permission denied. Check that")],
+    [(errno.ENOSPC, "The disk of '.*x' is full; nothing was half-written. Free some space"), (errno.EACCES, "Permission denied. Check that")],
 )
 def test_the_system_s_word_is_translated(number: int, says: str) -> None:
     with pytest.raises(StoreError, match=says), disk_errors(Path("x")):
