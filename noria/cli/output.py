@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,9 @@ def start_logging() -> None:
     level = os.environ.get("NORIA_LOG", "warning").lower()
     if level not in LOG_LEVELS:
         raise ConfigError(f"The environment variable NORIA_LOG is {level!r}; allowed: {', '.join(LOG_LEVELS)}.")
+    if level != "debug":
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the stages have bars of their own
+        warnings.filterwarnings("ignore", category=FutureWarning)
     logging.basicConfig(stream=sys.stderr, level=level.upper(), format="%(levelname)s %(name)s: %(message)s")
 
 

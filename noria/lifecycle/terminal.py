@@ -4,20 +4,21 @@
 """
 
 import sys
+from collections.abc import Callable
 from datetime import datetime
 
 from noria.agent.events import StepEvent
 from noria.config import Project
 from noria.lifecycle.releases import Records
-from noria.schema import Conversation, Delta, Message, Step
+from noria.schema import Conversation, Delta, Message, Release, Step
 from noria.serve import Serving, first_release
 
 USER = "terminal"
 
 
-def chat_in_terminal(project: Project, release_name: str | None = None) -> None:
+def chat_in_terminal(project: Project, release_name: str | None = None, loader: Callable[[Release], Serving] | None = None) -> None:
     """Read messages from standard input and print the answers as they come. Raises DataError for an unknown release."""
-    with Records.open(project) as records:
+    with Records.open(project, loader) as records:
         live = first_release(project, records.releases, records.artifacts)
         release = records.releases.get(release_name) if release_name else live
         serving = records.load(release)
