@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from noria.feedback.config import Entity
@@ -122,33 +122,28 @@ class PersonalData:
     def _recognizers(self) -> dict[Entity, Any]:
         """presidio is loaded with the first text that could hold something: it takes seconds."""
         with _unloaded("torch", "transformers"):
-            from presidio_analyzer import PatternRecognizer
+            from presidio_analyzer import Pattern, PatternRecognizer
             from presidio_analyzer import predefined_recognizers as known
+
+        def ascii_only(patterns: list[Any]) -> list[Any]:
+            """ASCII word boundaries, so that Chinese characters right beside an address do not hide it."""
+            return [Pattern(p.name, f"(?a){p.regex}", p.score) for p in patterns]
 
         # The patterns alone for e-mail and URL: presidio's validation fetches the list of top-level domains from the network.
         return {
-            "email": PatternRecognizer(supported_entity="EMAIL_ADDRESS", patterns=known.EmailRecognizer.PATTERNS),
-            "url": PatternRecognizer(supported_entity="URL", patterns=known.UrlRecognizer.PATTERNS[:2]),
+            "email": PatternRecognizer(supported_entity="EMAIL_ADDRESS", patterns=ascii_only(known.EmailRecognizer.PATTERNS)),
+            "url": PatternRecognizer(supported_entity="URL", patterns=ascii_only(known.UrlRecognizer.PATTERNS[:2])),
             "iban": known.IbanRecognizer(),
-            "ip": known.IpRecognizer(),
-            "card": known.CreditCardRecognizer(),
+            "ip": known.IpRecognizer(patterns=ascii_only(known.IpRecognizer.PATTERNS)),
+            "card": known.CreditCardRecognizer(patterns=ascii_only(known.CreditCardRecognizer.PATTERNS)),
             "phone": known.PhoneRecognizer(supported_regions=self._phone_regions),
         }
 
 
 def _presidio(recognizer: Any, entity: Entity, text: str) -> Iterator[Span]:
-    """ASCII word boundaries, so that Chinese characters right beside an address do not hide it."""
-    flags = {} if entity in ("iban", "phone") else {"regex_flags": _regex_flags()}
-    for result in recognizer.analyze(text, recognizer.supported_entities, None, **flags):
+    for result in recognizer.analyze(text, recognizer.supported_entities, None):
         if result.score >= 0.3:
             yield Span(result.start, result.end, entity)
-
-
-@cache
-def _regex_flags() -> int:
-    import regex
-
-    return int(regex.IGNORECASE | regex.MULTILINE | regex.ASCII)
 
 
 @contextmanager
