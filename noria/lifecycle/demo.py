@@ -45,7 +45,7 @@ class DemoConfig:
     """Guests who talk to the server before, and again as many new ones after."""
     num_colleague: int = 150
     """Guests whom the colleague serves, for the model to learn from."""
-    num_goals: int = 100
+    num_goals: int = 60
     """Held-out goals on which the gate compares the releases."""
     seed: int = 1
 
@@ -221,7 +221,7 @@ def _colleague_works(runtime: Runtime, environment: Environment, goals: Sequence
 
         def keep(result: EpisodeResult) -> None:
             nonlocal given, done
-            given += record_feedback(runtime.feedback, environment, result, corrections=True)
+            given += record_feedback(runtime.feedback, environment, result, corrections=True, judged=False)
             progress("a colleague serves guests", done := done + 1, len(goals))
 
         run_episodes(environment, goals, channel, on_result=keep)

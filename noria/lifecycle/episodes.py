@@ -184,14 +184,20 @@ class FeedbackSink(Protocol):
     def add(self, receipt: str, kind: str, value: Any, source: str, role: str, step: int | None = None) -> object: ...
 
 
-def record_feedback(sink: FeedbackSink, environment: Environment, result: EpisodeResult, *, corrections: bool) -> int:
-    """Give feedback on an episode: the world's outcome, the guest's thumb, and with `corrections` an expert's decisions. Returns how many."""
+def record_feedback(sink: FeedbackSink, environment: Environment, result: EpisodeResult, *, corrections: bool, judged: bool = True) -> int:
+    """Give feedback on an episode and return how many pieces.
+
+    Args:
+        corrections: An expert's decision beside each of the model's.
+        judged: The world's outcome and the guest's thumb, on the last answer.
+    """
     if not result.replies:
         return 0
-    last = result.replies[-1].receipt
-    sink.add(last, "outcome", {"success": result.outcome.success, "reason": result.outcome.reason}, environment.name, "environment")
-    sink.add(last, "thumb", result.outcome.success, result.user_id, "user")
-    given = 2
+    last, given = result.replies[-1].receipt, 0
+    if judged:
+        sink.add(last, "outcome", {"success": result.outcome.success, "reason": result.outcome.reason}, environment.name, "environment")
+        sink.add(last, "thumb", result.outcome.success, result.user_id, "user")
+        given = 2
     for decision in result.decisions if corrections else ():
         sink.add(decision.receipt, "demonstration", decision.expected.to_openai(), "colleague", "operator", decision.step)
         given += 1
