@@ -1,21 +1,79 @@
-"""Tools as lines of text: short, and without loss of what is allowed."""
+"""Tools as lines, calls as text, and calls read back."""
 
 import pytest
 
-from noria.model.tool_text import describe_tool
+from noria.model.tool_text import call_json, describe_tool, parse_calls
 from noria.schema import ToolSpec
 
 
+def tool(properties: dict, required: list[str] | None = None, name: str = "book", **more) -> ToolSpec:
+    return ToolSpec(
+        name=name, description="Book  a\n table", parameters={"type": "object", "properties": properties, "required": required or [], **more}
+    )
+
+
 @pytest.mark.parametrize(
-    ("choices", "text"),
+    ("properties", "line"),
     [
-        (["1", "2", "3", "4", "5"], "1..5"),
-        ([2, 3, 4, 5], "2..5"),
-        (["1", "2", "3"], "1|2|3"),
-        (["1", "2", "4", "5"], "1|2|4|5"),
-        (["single", "double"], "single|double"),
+        ({}, "book() Book a table"),
+        ({"name": {"type": "string"}}, "book(name?:str) Book a table"),
+        ({"day": {"type": "string", "format": "date"}, "at": {"type": "string", "format": "time"}}, "book(day?:date, at?:time) Book a table"),
+        ({"n": {"type": "integer"}, "x": {"type": "number"}, "b": {"type": "boolean"}}, "book(n?:int, x?:num, b?:bool) Book a table"),
+        ({"area": {"enum": ["in", "out"]}, "k": {"const": 3}}, "book(area?:in|out, k?:3) Book a table"),
+        ({"tags": {"type": "array", "items": {"type": "string"}}}, "book(tags?:[str]) Book a table"),
+        (
+            {"guests": {"type": "array", "items": {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}}},
+            "book(guests?:[{age:int}]) Book a table",
+        ),
+        (
+            {"x": {"anyOf": [{"type": "string"}, {"type": "null"}]}, "y": {"type": ["integer", "string"]}},
+            "book(x?:str|null, y?:int|str) Book a table",
+        ),
+        ({"x": {"type": "object"}, "y": {}}, "book(x?:object, y?:any) Book a table"),
+        ({"x": {"$ref": "#/nowhere"}}, "book(x?:any) Book a table"),
     ],
 )
-def test_consecutive_numbers_are_a_range(choices: list[object], text: str) -> None:
-    tool = ToolSpec(name="book", description="Book.", parameters={"type": "object", "properties": {"beds": {"enum": choices}}, "required": ["beds"]})
-    assert describe_tool(tool) == f"book(beds:{text}) Book."
+def test_lines(properties: dict, line: str) -> None:
+    assert describe_tool(tool(properties)) == line
+
+
+def test_required_and_references() -> None:
+    spec = tool({"who": {"$ref": "#/$defs/person"}}, ["who"], **{"$defs": {"person": {"type": "object", "properties": {"name": {"type": "string"}}}}})
+    assert describe_tool(spec) == "book(who:{name?:str}) Book a table"
+
+
+def test_calls_are_compact_and_in_schema_order() -> None:
+    inner = {"type": "object", "properties": {"a": {}, "b": {}}}
+    spec = tool({"date": {}, "guests": {}, "people": {"type": "array", "items": inner}})
+    arguments = {"extra": 1, "people": [{"b": 2, "a": 1}], "guests": 2, "date": "二月"}
+    assert call_json("book", arguments, [spec]) == '{"book":{"date":"二月","guests":2,"people":[{"a":1,"b":2}],"extra":1}}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"book":{"guests":2}}',
+        '{"name":"book","arguments":{"guests":2}}',
+        '{"name":"book","parameters":{"guests":2}}',
+        '<tool_call>\n{"name": "book", "arguments": {"guests": 2}}\n</tool_call>',
+        'Sure.\n<tool_call>{"name": "book", "arguments": {"guests": 2}}</tool_call>',
+    ],
+)
+def test_calls_are_read(text: str) -> None:
+    (call,) = parse_calls(text, [tool({})])
+    assert (call.name, call.arguments) == ("book", {"guests": 2})
+
+
+def test_several_calls_have_their_own_ids() -> None:
+    calls = parse_calls('{"book":{"guests":1}}\n{"book":{"guests":2}}', [tool({})])
+    assert [c.arguments["guests"] for c in calls] == [1, 2]
+    assert calls[0].id != calls[1].id
+
+
+@pytest.mark.parametrize("text", ["Hello", '{"pay":{"sum":1}}', '{"book":3}', '{"book":{"guests":2}', "{}", '{"book":{}}\nand more', "[1]", ""])
+def test_what_is_no_call_is_text(text: str) -> None:
+    assert parse_calls(text, [tool({})]) == ()
+
+
+def test_without_tools_nothing_is_a_call() -> None:
+    assert parse_calls('{"book":{"guests":2}}', []) == ()
