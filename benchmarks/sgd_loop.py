@@ -70,6 +70,14 @@ class Services:
             tools.append({"type": "function", "function": {"name": intent["name"], "description": "", "parameters": parameters}})
         return tools
 
+    def recorded(self) -> dict[str, dict[str, Any]]:
+        """Intent and arguments to the best result, as the dialogues have it."""
+        found: dict[str, dict[str, Any]] = {}
+        for frame in (f for d in self.dialogues for t in d["turns"] for f in t["frames"] if f.get("service_results")):
+            call = frame["service_call"]
+            found.setdefault(call["method"], {})[json.dumps(call["parameters"], sort_keys=True)] = frame["service_results"][0]
+        return found
+
     def row(self, dialogue: Mapping[str, Any]) -> Row:
         """A dialogue as the agent would have led it: calls, their best result, replies."""
         messages: list[Row] = [{"role": "system", "content": SYSTEM}]
@@ -118,7 +126,11 @@ def make_project(folder: Path, services: Services) -> tuple[Project, Path]:
     settings = "\n".join(f"{name} = {json.dumps(value)}" for name, value in TRAIN.items())
     (folder / "noria.toml").write_text(f'[project]\nname = "services"\n\n[model]\nbase = "smollm2-135m"\n\n[train]\n{settings}\n', encoding="utf-8")
     (folder / "tools.py").write_text(tools_source(services), encoding="utf-8")
+    (folder / "prompts").mkdir(exist_ok=True)
+    (folder / "prompts" / "system.md").write_text(SYSTEM, encoding="utf-8")  # the rows bring their own, which is the same
     data = folder / "data" / "demonstrations"
+    data.mkdir(parents=True, exist_ok=True)
+    (folder / "data" / "recorded.json").write_text(json.dumps(services.recorded()), encoding="utf-8")
     write_rows(data / "train" / "chat.jsonl", train)
     write_rows(data / "evaluation" / "chat.jsonl", [held_out_decisions(row) for row in held_out])
     return Project.load(folder), data
@@ -126,7 +138,15 @@ def make_project(folder: Path, services: Services) -> tuple[Project, Path]:
 
 def tools_source(services: Services) -> str:
     """tools.py: one typed function for each intent of each service, which answers with what the service answered in the data."""
-    lines = ['"""The services of the data set, answering with recorded results."""', "", "import json", "from pathlib import Path", ""]
+    lines = [
+        '"""The services of the data set, answering with recorded results."""',
+        "",
+        "import json",
+        "from pathlib import Path",
+        "",
+        "from noria.agent import tool",
+        "",
+    ]
     lines += ['RECORDED = Path(__file__).parent / "data" / "recorded.json"', "", ""]
     seen: set[str] = set()
     for service in services.services.values():
@@ -136,9 +156,9 @@ def tools_source(services: Services) -> str:
             seen.add(intent["name"])
             required, optional = intent["required_slots"], list(intent["optional_slots"])
             signature = ", ".join([*(f"{name}: str" for name in required), *(f"{name}: str | None = None" for name in optional)])
-            lines += [f"def {intent['name']}({signature}) -> dict[str, str]:", f'    """{intent["description"]}."""']
+            lines += ["@tool()", f"def {intent['name']}({signature}) -> dict[str, str]:", f'    """{intent["description"]}."""']
             arguments = ", ".join(f'"{name}": {name}' for name in [*required, *optional])
-            lines += [f"    wanted = json.dumps({{{arguments}}}, sort_keys=True)"]
+            lines += [f"    wanted = json.dumps({{k: v for k, v in {{{arguments}}}.items() if v is not None}}, sort_keys=True)"]
             lines += [f'    return json.loads(RECORDED.read_text(encoding="utf-8")).get("{intent["name"]}", {{}}).get(wanted, {{}})', "", ""]
     return "\n".join(lines)
 

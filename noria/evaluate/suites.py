@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import date
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -248,7 +249,7 @@ def run_suite(
     """
     done = {r.id: r for r in read_results(results_path)} if results_path else {}
     results = [done[item.id] for item in suite.items if item.id in done]
-    todo = [item for item in suite.items if item.id not in done]
+    todo = in_sharing_order([item for item in suite.items if item.id not in done])
     stopped = threading.Event()
 
     def answer(item: Item) -> ItemResult | None:
@@ -269,6 +270,22 @@ def run_suite(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return SuiteRun(suite=suite.name, kind=suite.kind, expected_ids=tuple(i.id for i in suite.items), results=tuple(results))
+
+
+def in_sharing_order(items: Sequence[Item]) -> list[Item]:
+    """Items of one dialogue one after another, the longest first, as many dialogues at once as are asked at once.
+
+    An engine that keeps computed prefixes then reads every dialogue once: the shorter prompts are beginnings of the longest.
+    """
+    dialogues: dict[tuple[str, ...], list[Item]] = {}
+    for item in items:
+        dialogues.setdefault(tuple(message.hash for message in item.messages[:2]), []).append(item)
+    chains = [sorted(chain, key=lambda item: -len(item.messages)) for chain in dialogues.values()]
+    ordered: list[Item] = []
+    for at in range(0, len(chains), CONCURRENCY):
+        rounds = zip_longest(*chains[at : at + CONCURRENCY])
+        ordered += [item for together in rounds for item in together if item is not None]
+    return ordered
 
 
 def _asked(item: Item, generator: Generator, request: GenerationRequest) -> Generation:

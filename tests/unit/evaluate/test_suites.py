@@ -10,7 +10,20 @@ import pytest
 
 from noria.errors import DataError, ModelError
 from noria.evaluate.metrics import exact_calls, named_calls, reply_matches, token_f1
-from noria.evaluate.suites import Suite, chat_suite, expected_decision, item_request, load_suite, mean_metrics, read_results, run_suite, suite_paths
+from noria.evaluate.suites import (
+    CONCURRENCY,
+    Item,
+    Suite,
+    chat_suite,
+    expected_decision,
+    in_sharing_order,
+    item_request,
+    load_suite,
+    mean_metrics,
+    read_results,
+    run_suite,
+    suite_paths,
+)
 from noria.schema import Delta, Generation, GenerationRequest, Message, ToolCall, ToolSpec
 
 BOOK = ToolSpec(name="book", parameters={"type": "object", "properties": {"guests": {"type": "integer"}}})
@@ -195,3 +208,15 @@ def test_an_answer_is_cut_where_it_settles_the_item() -> None:
         "b": "Good evening, welcome.",
         "c": "Good evening, welcome.",
     }
+
+
+def test_items_of_a_dialogue_come_longest_first_many_dialogues_at_once() -> None:
+    def item(dialogue: int, length: int) -> Item:
+        messages = tuple(Message(role="user", content=f"{dialogue}/{position}") for position in range(length))
+        return Item(id=f"{dialogue}:{length}", kind="decision", messages=messages, expect={"reply": {"not_call": True}})
+
+    items = [item(dialogue, length) for dialogue in range(CONCURRENCY + 1) for length in (2, 3, 4)]
+    ordered = in_sharing_order(items)
+    assert sorted(i.id for i in ordered) == sorted(i.id for i in items)
+    assert [len(i.messages) for i in ordered[: 2 * CONCURRENCY]] == [4] * CONCURRENCY + [3] * CONCURRENCY
+    assert [i.id for i in ordered[-3:]] == [f"{CONCURRENCY}:{length}" for length in (4, 3, 2)]
