@@ -4,6 +4,7 @@ In: the live release, a dataset, minutes. Out: artifacts of the kinds model and 
 """
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from noria.lifecycle.releases import Records, is_artifact
 from noria.lifecycle.trial import Progress
 from noria.model import BaseModel, ModelConfig, resolve
 from noria.schema import Release
-from noria.serve.serving import WEIGHTS_FILE
+from noria.serve.serving import WEIGHTS_DIR, WEIGHTS_FILE
 from noria.store import Artifact, file_hash
 
 MODEL_DIR = "model"
@@ -61,15 +62,19 @@ def tune(records: Records, base: Base, dataset: Dataset, replay: list[Path], min
 
 
 def build_engine(records: Records, model: Artifact, progress: Progress) -> Artifact:
-    """The GGUF file of tuned weights."""
-    from noria.model.export import export_gguf
-
+    """What the engine reads: a GGUF file where the base model is one, else the tuned folder as it is."""
     origin = resolve(records.project.section("model", ModelConfig).base, records.project.root)
 
     def make(folder: Path) -> dict[str, Any]:
         progress("export", 0, 1)
-        export_gguf(model.path / MODEL_DIR, origin.path, folder / WEIGHTS_FILE)
-        progress("export", 1, 1)
-        return {"megabytes": round((folder / WEIGHTS_FILE).stat().st_size / 2**20, 1)}
+        if origin.gguf is not None:
+            from noria.model.export import export_gguf
 
-    return records.artifacts.build("engine", {"model": model.hash}, {"format": "gguf"}, 0, make)
+            export_gguf(model.path / MODEL_DIR, origin.gguf, folder / WEIGHTS_FILE)
+        else:
+            shutil.copytree(model.path / MODEL_DIR, folder / WEIGHTS_DIR, dirs_exist_ok=True)
+        progress("export", 1, 1)
+        return {"megabytes": round(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20, 1)}
+
+    config = {"format": "gguf" if origin.gguf is not None else "folder"}
+    return records.artifacts.build("engine", {"model": model.hash}, config, 0, make)

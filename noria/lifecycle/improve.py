@@ -14,6 +14,7 @@ from typing import Any
 
 from noria.config import Project
 from noria.errors import DataError
+from noria.evaluate.gate import GateConfig
 from noria.evaluate.suites import Suite, SuiteRun
 from noria.lifecycle.candidate import base_of, build_engine, tune
 from noria.lifecycle.config import ImproveConfig
@@ -98,6 +99,7 @@ def improve(
         StoreError: another improvement of the project is at work.
     """
     config = project.section("improve", ImproveConfig, {"minutes": minutes, "seed": seed})
+    _ = project.section("gate", GateConfig)  # a wrong one is told before any work
     started = time.monotonic()
     with project_lock(project, "improve"), Records.open(project, loader) as records:
         live = first_release(project, records.releases, records.artifacts)

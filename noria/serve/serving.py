@@ -25,6 +25,8 @@ from noria.store import ArtifactStore, Traces
 
 log = logging.getLogger("noria.serve")
 WEIGHTS_FILE = "model.gguf"
+WEIGHTS_DIR = "model"
+"""In the place of `WEIGHTS_FILE` where the base model is a Hugging Face folder: the transformers engine reads it as it is."""
 
 
 @dataclass(kw_only=True)
@@ -111,8 +113,12 @@ def _generator(project: Project, store: ArtifactStore, release: Release) -> Gene
     config = project.section("engine", EngineConfig)
     if config.kind == "remote":
         return open_generator(config, project.root)
-    weights = _part(store, release, "engine") / WEIGHTS_FILE if _is_hash(engine) else resolve(engine, project.root).path
+    weights = _own_weights(_part(store, release, "engine")) if _is_hash(engine) else resolve(engine, project.root).path
     return open_generator(config, project.root, gguf_override=weights)
+
+
+def _own_weights(folder: Path) -> Path:
+    return folder / WEIGHTS_DIR if (folder / WEIGHTS_DIR).is_dir() else folder / WEIGHTS_FILE
 
 
 def _toolbox(project: Project, store: ArtifactStore, release: Release) -> Toolbox:
