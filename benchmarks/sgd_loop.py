@@ -1,6 +1,6 @@
 """The wheel on real dialogues: the services of Schema-Guided Dialogue as tools, its dialogues as operators' demonstrations.
 
-    python benchmarks/sgd_loop.py --data DIR --minutes 40 [--no-curve] [--no-trl]
+    python benchmarks/sgd_loop.py --data DIR --minutes 40 [--out DIR] [--no-curve] [--no-trl]
 
 Makes a project, improves its base model within the minutes (evaluation and gate included), and counts exact tool calls on 60 held-out
 dialogues, base model against promoted release. Then the learning curve over fewer dialogues, and the speed of training beside TRL's
@@ -11,10 +11,12 @@ import argparse
 import json
 import random
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,12 @@ from noria.config import Project
 
 SPLIT_SEED = 20260301
 NUM_HELD_OUT = 60
+NUM_TRAIN = 305
+METHODS = ("full", "lora")
 CURVE = (25, 50, 100, 200)
 TODAY = date(2019, 3, 1)  # the day all dialogues of the data set take place
 SYSTEM = f"Today is {TODAY:%A} {TODAY}."
-TRAIN = {"method": "lora", "batch_tokens": 1536, "epochs": 4.0}
+TRAIN = {"method": "lora", "learning_rate": 2e-3, "call_weight": 4.0, "batch_tokens": 1536, "epochs": 4.0}
 Row = dict[str, Any]
 
 
@@ -38,7 +42,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=40.0, help="from base model to promoted release")
     parser.add_argument("--no-curve", action="store_true", help="leave out the learning curve")
     parser.add_argument("--no-trl", action="store_true", help="leave out the comparison of training speed")
-    parser.add_argument("--out", type=Path, help="folder of the project (default: a temporary one)")
+    parser.add_argument("--out", type=Path, help="folder of the work; an interrupted run goes on there (default: a temporary one)")
     return parser.parse_args()
 
 
@@ -201,8 +205,8 @@ def run_wheel(project: Project, data: Path, minutes: float) -> dict[str, Any]:
     }
 
 
-def learning_curve(data: Path, minutes: float, scratch: Path) -> dict[str, float]:
-    """The same training on the first 25, 50, 100, 200 dialogues, with the share of the minutes they are of all."""
+def curve_point(count: int, data: Path, minutes: float, scratch: Path) -> dict[str, float]:
+    """The same training on the first `count` dialogues alone, with the share of the minutes that they are of all."""
     from noria.align import finetune
     from noria.engine import EngineConfig, open_generator
     from noria.evaluate.suites import chat_suite, mean_metrics, run_suite
@@ -213,24 +217,20 @@ def learning_curve(data: Path, minutes: float, scratch: Path) -> dict[str, float
     rows = [json.loads(line) for line in (data / "train" / "chat.jsonl").read_text(encoding="utf-8").splitlines()]
     suite = chat_suite(data / "evaluation" / "chat.jsonl", "heldout")
     base = resolve("smollm2-135m")
-    figures: dict[str, float] = {}
-    for count in CURVE:
-        folder = scratch / f"curve-{count}"
-        write_rows(folder / "data" / "chat.jsonl", rows[:count])
-        config = TuneConfig(**{**TRAIN, "minutes": minutes * count / len(rows)})
-        finetune(config, folder / "data", base, folder / "run")
-        export_gguf(folder / "run" / "model", base.path, folder / "model.gguf")
-        generator = open_generator(EngineConfig(), gguf_override=folder / "model.gguf")
-        try:
-            found = mean_metrics(run_suite(suite, generator).results)
-        finally:
-            generator.close()
-        figures |= {f"exact_at_{count}": found["exact_calls"], f"name_at_{count}": found["named_calls"]}
-        print(f"{count} dialogues: exact {found['exact_calls']:.3f}, by name {found['named_calls']:.3f}", flush=True)
-    return figures
+    folder = scratch / f"curve-{count}"
+    write_rows(folder / "data" / "chat.jsonl", rows[:count])
+    finetune(TuneConfig(**{**TRAIN, "minutes": minutes}), folder / "data", base, folder / "run")
+    export_gguf(folder / "run" / "model", base.path, folder / "model.gguf")
+    generator = open_generator(EngineConfig(), gguf_override=folder / "model.gguf")
+    try:
+        found = mean_metrics(run_suite(suite, generator).results)
+    finally:
+        generator.close()
+    print(f"{count} dialogues: exact {found['exact_calls']:.3f}, by name {found['named_calls']:.3f}", flush=True)
+    return {f"exact_at_{count}": found["exact_calls"], f"name_at_{count}": found["named_calls"]}
 
 
-def beside_trl(data: Path, scratch: Path, num_train: int = 12, num_held_out: int = 8) -> dict[str, float]:
+def beside_trl(data: Path, scratch: Path, num_train: int = 8, num_held_out: int = 8) -> dict[str, float]:
     """Useful tokens a second and held-out loss after one pass over the same examples: Noria, and TRL as it comes and at its best."""
     from noria.align.finetune import read_examples
     from noria.model import Renderer, load_tokenizer, plain_checkpoint, resolve
@@ -250,25 +250,22 @@ def beside_trl(data: Path, scratch: Path, num_train: int = 12, num_held_out: int
     (scratch / "given.json").write_text(json.dumps(given), encoding="utf-8")
     rival = rival_python("trl", "torch==2.13.0", "trl==1.16.0", "peft==0.21.2", "transformers==5.23.0")
     here = Path(__file__).resolve().parent / "rivals"
-    runs = {
-        "trl_default_full": [str(rival), str(here / "trl_sft.py"), "--method", "full", "--settings", "default"],
-        "trl_best_full": [str(rival), str(here / "trl_sft.py"), "--method", "full", "--settings", "best"],
-        "trl_best_lora": [str(rival), str(here / "trl_sft.py"), "--method", "lora", "--settings", "best"],
-        "noria_full": [_own_python(), str(here / "noria_sft.py"), "--method", "full"],
-        "noria_lora": [_own_python(), str(here / "noria_sft.py"), "--method", "lora"],
-    }
+    trl = [str(rival), str(here / "trl_sft.py")]
+    runs = {f"trl_{way}_{method}": [*trl, "--method", method, "--settings", way] for method in METHODS for way in ("pairs", "singles")}
+    runs |= {f"noria_{method}": [sys.executable, str(here / "noria_sft.py"), "--method", method] for method in METHODS}
+    runs["trl_default_full"] = [*trl, "--method", "full", "--settings", "default"]
     figures: dict[str, float] = {}
     for name, command in runs.items():
-        done = subprocess.run(
-            [*command, "--given", str(scratch / "given.json"), "--scratch", str(scratch / name)], capture_output=True, text=True, check=False
-        )
+        given_to = ["--given", str(scratch / "given.json"), "--scratch", str(scratch / name)]
+        done = subprocess.run([*command, *given_to], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
         found = json.loads(done.stdout.splitlines()[-1])
         figures |= {f"{name}_tokens_per_second": found["tokens_per_second"], f"{name}_held_out_loss": found["held_out_loss"]}
         print(f"{name}: {found['tokens_per_second']:.1f} useful tokens/s, held-out loss {found['held_out_loss']:.4f}", flush=True)
-    for method in ("full", "lora"):
-        figures[f"ratio_to_trl_best_{method}"] = figures[f"noria_{method}_tokens_per_second"] / figures[f"trl_best_{method}_tokens_per_second"]
+    for method in METHODS:
+        best = max(figures[f"trl_{way}_{method}_tokens_per_second"] for way in ("pairs", "singles"))
+        figures[f"ratio_to_trl_best_{method}"] = figures[f"noria_{method}_tokens_per_second"] / best
     figures["ratio_to_trl_default_full"] = figures["noria_full_tokens_per_second"] / figures["trl_default_full_tokens_per_second"]
     return figures
 
@@ -278,10 +275,12 @@ def _labelled(example: Any) -> dict[str, list[int]]:
     return {"input_ids": tokens, "labels": [t if w > 0 else -100 for t, w in zip(tokens, weights, strict=True)], "prefix": [example.prefix]}
 
 
-def _own_python() -> str:
-    import sys
-
-    return sys.executable
+def part(scratch: Path, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The figures of one part, measured once: the benchmark started again with the same `--out` goes on behind the parts it has."""
+    path = scratch / f"{name}.figures.json"
+    if not path.is_file():
+        path.write_text(json.dumps(measure()), encoding="utf-8")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def main() -> None:
@@ -290,14 +289,15 @@ def main() -> None:
     project, data = make_project(scratch / "project", Services(arguments.data))
     held_out = [json.loads(line) for line in (data / "evaluation" / "chat.jsonl").read_text(encoding="utf-8").splitlines()]
     figures: dict[str, Any] = {"num_calls": sum(bool(m.get("tool_calls")) for row in held_out for m in row["messages"])}
-    figures |= run_wheel(project, data, arguments.minutes)
+    figures |= part(scratch, "wheel", lambda: run_wheel(project, data, arguments.minutes))
     write_results("sgd_loop", figures)
     if not arguments.no_trl:
-        figures |= beside_trl(data, scratch / "trl")
+        figures |= part(scratch, "trl", lambda: beside_trl(data, scratch / "trl"))
         write_results("sgd_loop", figures)
-    if not arguments.no_curve:
-        figures |= learning_curve(data, figures["train_minutes"], scratch)
-        figures["exact_at_305"], figures["name_at_305"] = figures["exact_after"], figures["name_after"]
+    for count in () if arguments.no_curve else CURVE:
+        minutes = figures["train_minutes"] * count / NUM_TRAIN
+        figures |= part(scratch, f"curve-{count}", partial(curve_point, count, data, minutes, scratch))
+        figures |= {f"exact_at_{NUM_TRAIN}": figures["exact_after"], f"name_at_{NUM_TRAIN}": figures["name_after"]}
         write_results("sgd_loop", figures)
     print_figures(figures)
 

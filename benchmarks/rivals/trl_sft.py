@@ -1,7 +1,8 @@
 """TRL's SFTTrainer on given token ids: useful tokens a second over one pass, and the held-out loss after it. Runs in TRL's own environment.
 
 `default`: SFTConfig as it comes. `best`: what measured best on a processor: no gradient checkpointing, grouped by length, bfloat16 only where
-the processor has the instructions, the optimizer fused.
+the processor has the instructions, the optimizer fused; two examples a step, in one batch (`pairs`) or, without any padding, one after the
+other (`singles`).
 """
 
 import argparse
@@ -19,7 +20,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--given", type=Path, required=True)
 parser.add_argument("--scratch", type=Path, required=True)
 parser.add_argument("--method", choices=["full", "lora"], required=True)
-parser.add_argument("--settings", choices=["default", "best"], required=True)
+parser.add_argument("--settings", choices=["default", "pairs", "singles"], required=True)
 arguments = parser.parse_args()
 
 given = json.loads(arguments.given.read_text())
@@ -30,7 +31,8 @@ best = {
     "train_sampling_strategy": "group_by_length",
     "bf16": native_bf16,
     "optim": "adamw_torch_fused",
-    "per_device_train_batch_size": 2,
+    "per_device_train_batch_size": 2 if arguments.settings == "pairs" else 1,
+    "gradient_accumulation_steps": 1 if arguments.settings == "pairs" else 2,
 }
 config = SFTConfig(
     output_dir=str(arguments.scratch),
@@ -43,7 +45,7 @@ config = SFTConfig(
     use_cpu=True,
     seed=0,
     disable_tqdm=True,
-    **(best if arguments.settings == "best" else {}),
+    **({} if arguments.settings == "default" else best),
 )
 lora = LoraConfig(
     r=16, lora_alpha=32, target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"], task_type="CAUSAL_LM"

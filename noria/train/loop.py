@@ -20,13 +20,15 @@ import torch
 from transformers import PreTrainedModel
 
 from noria.errors import DataError, ModelError
+from noria.store import write_file
 from noria.train import checkpoint
 from noria.train.adapters import base_of, make_trainable, merged, save_adapter
 from noria.train.attention import use_own_attention, use_packed_attention
 from noria.train.batches import Example, pack, schedule
 from noria.train.config import TuneConfig
+from noria.train.frozen import TopLayers
 from noria.train.objective import Objective
-from noria.train.plan import Plan, make_plan
+from noria.train.plan import Plan, Speed, make_plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +118,10 @@ class _Run:
         self.config = config
         self.folder = folder
         self.examples: list[Example] = []
+        self.learner: Any = base_of(model)
+        """What a step calls: the decoder, or its upper layers where only they learn."""
+        if config.top_layers is not None and config.top_layers < self.learner.config.num_hidden_layers:
+            self.learner = TopLayers(self.learner, self.learner.config.num_hidden_layers - config.top_layers)
         self.parameters = checkpoint.trainable(model)
         decayed = [p for p in self.parameters.values() if p.dim() > 1]
         rest = [p for p in self.parameters.values() if p.dim() <= 1]
@@ -132,31 +138,36 @@ class _Run:
         self.autocast = torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bfloat16" else contextlib.nullcontext()
 
     def prepare(self, examples: Sequence[Example]) -> list[Example]:
-        """Let each objective look at its examples under the untouched model; what it found is kept for a restart."""
-        out = list(examples)
+        """Let each objective look at its examples; the references that were found under the untouched model are kept for a restart."""
+        out = list(examples) if self.references is None else [e.with_reference(r) for e, r in zip(examples, self.references, strict=True)]
+        for name, objective in self.objectives.items():
+            mine = [i for i, e in enumerate(examples) if e.objective == name]
+            with torch.no_grad():
+                prepared = objective.prepare(base_of(self.model), [out[i] for i in mine])
+            for index, example in zip(mine, prepared, strict=True):
+                out[index] = example
         if self.references is None:
-            for name, objective in self.objectives.items():
-                mine = [i for i, e in enumerate(examples) if e.objective == name]
-                with torch.no_grad():
-                    prepared = objective.prepare(base_of(self.model), [examples[i] for i in mine])
-                for index, example in zip(mine, prepared, strict=True):
-                    out[index] = example
             self.references = [e.reference for e in out]
             if any(self.references):
                 self.save()
-            return out
-        return [e.with_reference(r) for e, r in zip(out, self.references, strict=True)]
+        return out
 
-    def measure(self) -> tuple[int, float]:
-        """Tokens and seconds of a typical step, without changing a weight. The first pass warms caches and is not counted."""
-        batches = list(islice(schedule(self.examples, self.config.batch_tokens, self.config.seed), 3))
-        self._gradients(batches[0])
-        begin = time.monotonic()
-        for batch in batches[1:]:
-            self._gradients(batch)
-        seconds = time.monotonic() - begin
+    def measure(self) -> Speed:
+        """Tokens a second of typical steps, without changing a weight. The first of them warms caches and is not counted."""
+        first, *batches = islice(schedule(self.examples, self.config.batch_tokens, self.config.seed), 3)
+        tokens = sum(self.examples[i].num_tokens for batch in batches for i in batch)
+        self._gradients(first)
+
+        def rate() -> float:
+            begin = time.monotonic()
+            for batch in batches:
+                self._gradients(batch)
+            return tokens / (time.monotonic() - begin)
+
+        met = rate()
+        speed = Speed(first=met, later=rate() if isinstance(self.learner, TopLayers) else met)
         self.optimizer.zero_grad(set_to_none=True)
-        return sum(self.examples[i].num_tokens for batch in batches[1:] for i in batch), seconds
+        return speed
 
     def steps(self, plan: Plan, on_progress: Callable[[Progress], None] | None) -> None:
         self.model.train()
@@ -198,7 +209,7 @@ class _Run:
         for micro in pack(self.examples, batch, self.config.micro_batch_tokens):
             examples = [self.examples[i] for i in micro]
             with self.autocast:
-                loss = self.objectives[examples[0].objective].loss(base_of(self.model), examples)
+                loss = self.objectives[examples[0].objective].loss(self.learner, examples)
             mean = loss.total / weight
             mean.backward()
             total += mean.item()
@@ -262,4 +273,4 @@ def _cut_curve(path: Path, step: int) -> None:
     if path.is_file():
         lines = path.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        write_file(path, [f"{line}\n" for line in kept])

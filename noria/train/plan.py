@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,19 @@ NAME = "plan.json"
 SHARE_FOR_STEPS = 0.93  # the rest is for checkpoints, and for steps slower than those measured
 
 
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """Tokens a second: when a sequence is met for the first time, and afterwards, when its frozen part is known."""
+
+    first: float
+    later: float
+
+    def tokens_within(self, seconds: float, tokens_per_epoch: int) -> float:
+        """How many tokens can be learnt from in the time."""
+        first_epoch = tokens_per_epoch / self.first
+        return seconds * self.first if seconds <= first_epoch else tokens_per_epoch + (seconds - first_epoch) * self.later
+
+
 class Plan(Record):
     """What a run will do. The schedule depends on `num_steps`, so a resumed run must not measure again."""
 
@@ -25,12 +39,12 @@ class Plan(Record):
     reason: str
 
 
-def make_plan(folder: Path, config: TuneConfig, examples: Sequence[Example], num_batches: int, measure: Callable[[], tuple[int, float]]) -> Plan:
+def make_plan(folder: Path, config: TuneConfig, examples: Sequence[Example], num_batches: int, measure: Callable[[], Speed]) -> Plan:
     """The plan in `folder`, or a new one.
 
     Args:
         num_batches: steps of one epoch.
-        measure: runs some training work without changing the model; returns (tokens, seconds).
+        measure: runs some training work without changing the model.
     """
     path = folder / NAME
     if path.is_file():
@@ -43,12 +57,11 @@ def make_plan(folder: Path, config: TuneConfig, examples: Sequence[Example], num
     plan = Plan(num_steps=wanted, num_tokens_per_epoch=tokens, tokens_per_second=None, reason=f"{config.epochs:g} epochs")
     if config.minutes is not None:
         begin = time.monotonic()
-        measured, seconds = measure()
-        rate = measured / seconds
+        speed = measure()
         left = config.minutes * 60 * SHARE_FOR_STEPS - (time.monotonic() - begin)
-        fitting = max(1, int(left * rate / (tokens / num_batches)))
-        reason = f"{config.epochs:g} epochs" if wanted <= fitting else f"{config.minutes:g} minutes at {rate:.0f} tokens/s"
-        plan = Plan(num_steps=min(wanted, fitting), num_tokens_per_epoch=tokens, tokens_per_second=round(rate, 1), reason=reason)
+        fitting = max(1, int(speed.tokens_within(left, tokens) / (tokens / num_batches)))
+        reason = f"{config.epochs:g} epochs" if wanted <= fitting else f"{config.minutes:g} minutes at {speed.later:.0f} tokens/s"
+        plan = Plan(num_steps=min(wanted, fitting), num_tokens_per_epoch=tokens, tokens_per_second=round(speed.later, 1), reason=reason)
     write_json(path, plan.model_dump())
     return plan
 

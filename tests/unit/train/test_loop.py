@@ -54,15 +54,16 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
-def test_resumed_equals_uninterrupted(tmp_path: Path, method: str) -> None:
-    whole, _ = tune(tmp_path / "whole", method=method, rank=4)
+@pytest.mark.parametrize(("method", "top_layers"), [("full", None), ("lora", None), ("full", 1), ("lora", 1)])
+def test_resumed_equals_uninterrupted(tmp_path: Path, method: str, top_layers: int | None) -> None:
+    whole, _ = tune(tmp_path / "whole", method=method, top_layers=top_layers, rank=4)
     config = TuneConfig(
         method=method,
         learning_rate=1e-2,
         batch_tokens=60,
         threads=1,
         epochs=10,
+        top_layers=top_layers,
         rank=4,
         checkpoint_seconds=1e-6,  # type: ignore[arg-type]
     )

@@ -1,0 +1,67 @@
+"""The layers below the learning ones, computed once a sequence.
+
+With `top_layers` the lower layers of a decoder never change, and neither does what they make of a sequence. In: a decoder with packed attention.
+Out: something to call in its place, which keeps the hidden states at the border and runs only the layers above. An epoch then costs the work of
+the learning layers alone. Losses and gradients are those of the whole decoder.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from transformers import PreTrainedModel
+
+from noria.train.attention import Segment
+
+MAX_KEPT_BYTES = 3 << 30
+"""What is kept at most; sequences beyond it go through the lower layers each time."""
+
+
+class TopLayers:
+    """The upper part of a decoder, called as the decoder is (`noria.train.attention.token_logprobs`).
+
+    Args:
+        num_frozen: how many of the first layers never change.
+    """
+
+    def __init__(self, model: PreTrainedModel, num_frozen: int) -> None:
+        self.device = model.device
+        decoder = model.get_decoder()
+        layers = cast(torch.nn.ModuleList, decoder.layers)
+        self._lower = _with(decoder, layers=layers[:num_frozen], norm=torch.nn.Identity())
+        self._upper = _with(model, **{model.base_model_prefix: _with(decoder, layers=layers[num_frozen:])})
+        self._kept: dict[tuple[int, ...], torch.Tensor] = {}
+        self._num_bytes = 0
+
+    def __call__(self, *, input_ids: torch.Tensor, segments: Sequence[Segment], **rest: Any) -> Any:
+        tokens = cast(list[int], input_ids[0].tolist())
+        hidden = torch.cat([self._states(tokens, segment) for segment in segments])
+        return self._upper(inputs_embeds=hidden[None], segments=segments, **rest)
+
+    def _states(self, tokens: Sequence[int], segment: Segment) -> torch.Tensor:
+        """Hidden states of a segment at the border: (time, dim)."""
+        own = tokens[segment.start : segment.end]
+        before = tokens[slice(*segment.prefix)] if segment.prefix else []
+        return self._border((*before, *own))[len(before) :]
+
+    def _border(self, tokens: tuple[int, ...]) -> torch.Tensor:
+        """Hidden states of a whole sequence at the border: (time, dim). Computed alone: a resumed run meets other rows first."""
+        if (kept := self._kept.get(tokens)) is not None:
+            return kept
+        ids = torch.tensor([tokens], device=self.device)
+        with torch.no_grad():
+            positions = torch.arange(len(tokens), device=self.device)[None]
+            output = self._lower(input_ids=ids, position_ids=positions, use_cache=False, segments=[Segment(0, len(tokens))])
+        states: torch.Tensor = output.last_hidden_state[0]
+        if self._num_bytes + states.nbytes <= MAX_KEPT_BYTES:
+            self._kept[tokens] = states
+            self._num_bytes += states.nbytes
+        return states
+
+
+def _with(module: torch.nn.Module, **parts: torch.nn.Module) -> Any:
+    """A second view of a module that shares its weights and has other parts."""
+    view = copy.copy(module)
+    view.__dict__["_modules"] = {**module.__dict__["_modules"], **parts}
+    return view
