@@ -205,8 +205,8 @@ def run_wheel(project: Project, data: Path, minutes: float) -> dict[str, Any]:
     }
 
 
-def curve_point(count: int, data: Path, minutes: float, scratch: Path) -> dict[str, float]:
-    """The same training on the first `count` dialogues alone, with the share of the minutes that they are of all."""
+def curve_point(count: int, data: Path, epochs: float, scratch: Path) -> dict[str, float]:
+    """The same training on the first `count` dialogues alone, each passed as often as all were."""
     from noria.align import finetune
     from noria.engine import EngineConfig, open_generator
     from noria.evaluate.suites import chat_suite, mean_metrics, run_suite
@@ -219,9 +219,9 @@ def curve_point(count: int, data: Path, minutes: float, scratch: Path) -> dict[s
     base = resolve("smollm2-135m")
     folder = scratch / f"curve-{count}"
     write_rows(folder / "data" / "chat.jsonl", rows[:count])
-    finetune(TuneConfig(**{**TRAIN, "minutes": minutes}), folder / "data", base, folder / "run")
+    finetune(TuneConfig(**{**TRAIN, "epochs": epochs}), folder / "data", base, folder / "run")
     export_gguf(folder / "run" / "model", base.path, folder / "model.gguf")
-    generator = open_generator(EngineConfig(), gguf_override=folder / "model.gguf")
+    generator = open_generator(EngineConfig(), folder, gguf_override=folder / "model.gguf")
     try:
         found = mean_metrics(run_suite(suite, generator).results)
     finally:
@@ -295,8 +295,7 @@ def main() -> None:
         figures |= part(scratch, "trl", lambda: beside_trl(data, scratch / "trl"))
         write_results("sgd_loop", figures)
     for count in () if arguments.no_curve else CURVE:
-        minutes = figures["train_minutes"] * count / NUM_TRAIN
-        figures |= part(scratch, f"curve-{count}", partial(curve_point, count, data, minutes, scratch))
+        figures |= part(scratch, f"curve-{count}", partial(curve_point, count, data, figures["train_epochs"], scratch))
         figures |= {f"exact_at_{NUM_TRAIN}": figures["exact_after"], f"name_at_{NUM_TRAIN}": figures["name_after"]}
         write_results("sgd_loop", figures)
     print_figures(figures)

@@ -32,6 +32,25 @@ HEADLINES = (
     ("sgd_loop", "name_after", "right tool called, promoted release", "选对工具的比例，上线的版本"),
     ("sgd_loop", "train_minutes", "minutes of training, two cores", "训练分钟数，双核"),
     (
+        "sgd_loop",
+        "ratio_to_trl_best_full",
+        "useful tokens a second in training, against TRL at its best",
+        "训练中每秒有效词元数，与 TRL 最佳设置之比",
+    ),
+    (
+        "serving",
+        "ratio_tokens_llamacpp",
+        "16 chats at once: tokens a second, against llama.cpp's server",
+        "16 个并发对话：每秒词元数，与 llama.cpp 服务器之比",
+    ),
+    ("serving", "ratio_first_token_llamacpp", "the same: time to the first token (less is better)", "同上：首个词元的时间之比（越小越好）"),
+    (
+        "serving",
+        "ratio_tokens_transformers",
+        "the same: tokens a second, against `transformers serve`",
+        "同上：每秒词元数，与 `transformers serve` 之比",
+    ),
+    (
         "gate",
         "fooled_worst",
         "chance that ten candidates in a row, none better, get one promoted (alpha is 0.05)",

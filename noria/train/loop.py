@@ -109,6 +109,21 @@ def native_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # pyright: ignore[reportPrivateUsage]
 
 
+MAX_MEASURED = 5
+"""Steps by which the speed is judged, if there is time: fewer vary by a tenth with the lengths of their sequences."""
+MEASURED_SHARE = 0.03
+"""Share of the run's minutes after which no further step is measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """Work that was done to see how long it takes."""
+
+    num_batches: int
+    tokens: int
+    seconds: float
+
+
 class _Run:
     """State of a run: what a checkpoint holds, and how a step changes it."""
 
@@ -154,20 +169,23 @@ class _Run:
 
     def measure(self) -> Speed:
         """Tokens a second of typical steps, without changing a weight. The first of them warms caches and is not counted."""
-        first, *batches = islice(schedule(self.examples, self.config.batch_tokens, self.config.seed), 3)
-        tokens = sum(self.examples[i].num_tokens for batch in batches for i in batch)
+        first, *batches = islice(schedule(self.examples, self.config.batch_tokens, self.config.seed), 1 + MAX_MEASURED)
         self._gradients(first)
-
-        def rate() -> float:
-            begin = time.monotonic()
-            for batch in batches:
-                self._gradients(batch)
-            return tokens / (time.monotonic() - begin)
-
-        met = rate()
-        speed = Speed(first=met, later=rate() if isinstance(self.learner, TopLayers) else met)
+        enough = time.monotonic() + MEASURED_SHARE * 60 * (self.config.minutes or math.inf)
+        met = self._pass(batches, enough)
+        known = self._pass(batches[: met.num_batches], math.inf) if isinstance(self.learner, TopLayers) else met
         self.optimizer.zero_grad(set_to_none=True)
-        return speed
+        return Speed(first=met.tokens / met.seconds, later=known.tokens / known.seconds)
+
+    def _pass(self, batches: Sequence[Sequence[int]], enough: float) -> "_Measured":
+        """Work through batches until the time is `enough`, at least through one."""
+        begin, num_batches, tokens = time.monotonic(), 0, 0
+        for batch in batches:
+            tokens += self._gradients(batch)[1]
+            num_batches += 1
+            if time.monotonic() > enough:
+                break
+        return _Measured(num_batches=num_batches, tokens=tokens, seconds=time.monotonic() - begin)
 
     def steps(self, plan: Plan, on_progress: Callable[[Progress], None] | None) -> None:
         self.model.train()

@@ -20,7 +20,8 @@ class Loss:
 class Objective(Protocol):
     """A loss over examples of one kind.
 
-    An objective whose loss compares with the untrained model fills `Example.reference` in `prepare`, which runs once, before the first step.
+    `prepare` runs at every start, also that of a resumed run. An objective whose loss compares with the untrained model fills
+    `Example.reference` there; an example that brings one keeps it, for the model of a resumed run is not the untrained one.
     """
 
     name: str

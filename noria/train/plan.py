@@ -14,7 +14,7 @@ from noria.train.batches import Example
 from noria.train.config import TuneConfig
 
 NAME = "plan.json"
-SHARE_FOR_STEPS = 0.93  # the rest is for checkpoints, and for steps slower than those measured
+SHARE_FOR_STEPS = 0.97  # the rest is for checkpoints, and for steps slower than those measured
 
 
 @dataclass(frozen=True, kw_only=True)
