@@ -38,7 +38,7 @@ class TuneConfig(Section):
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradients with a larger norm are scaled down to it."""
     call_weight: float = Field(default=1.0, gt=0)
-    """Weight of a tool call's tokens against a reply's."""
+    """Weight of a tool call's tokens against a reply's; a reply's first token, which decides that it is no call, weighs as much."""
     precision: Literal["float32", "bfloat16"] | None = None
     """Precision of the matrix products; None takes bfloat16 where the processor has it."""
     threads: int | None = Field(default=None, ge=1)

@@ -33,19 +33,25 @@ def encode_chat(
 
     Args:
         train: which messages are learnt; None: every assistant message.
-        call_weight: weight of a tool call's tokens; a reply's weigh 1.
+        call_weight: weight of a tool call's tokens, and of the first token of a reply, which decides that it is no call; its others weigh 1.
     """
     rendered = renderer.example(messages, tools, train)
     weights = [float(learnt) for learnt in rendered.loss_mask]
     if call_weight != 1.0:
         calls = renderer.example(messages, tools, [bool(m.tool_calls) and (train is None or train[i]) for i, m in enumerate(messages)])
-        weights = [call_weight if call else weight for weight, call in zip(weights, calls.loss_mask, strict=True)]
+        heavy = [call or _begins(rendered.loss_mask, i) for i, call in enumerate(calls.loss_mask)]
+        weights = [call_weight if is_heavy else weight for weight, is_heavy in zip(weights, heavy, strict=True)]
     return Example(
         objective=Supervised.name,
         sequences=(tuple(rendered.token_ids),),
         weights=(tuple(weights),),
         prefix=shared_prefix(renderer, messages, tools),
     )
+
+
+def _begins(loss_mask: Sequence[bool], index: int) -> bool:
+    """Whether the first token of something learnt stands there."""
+    return loss_mask[index] and not (index and loss_mask[index - 1])
 
 
 def shared_prefix(renderer: Renderer, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> int:
