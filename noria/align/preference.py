@@ -27,8 +27,8 @@ def sequence_logprobs(model: Any, examples: Sequence[Example], sides: Sequence[i
 
 
 def with_reference(model: Any, examples: Sequence[Example]) -> list[Example]:
-    """Each example with its sequences' log-probabilities under `model` as it is now."""
-    return [e.with_reference(tuple(sequence_logprobs(model, [e], range(len(e.sequences)))[0].tolist())) for e in examples]
+    """Each example with its sequences' log-probabilities under `model` as it is now; those of an earlier start of the run are kept."""
+    return [e if e.reference else e.with_reference(tuple(sequence_logprobs(model, [e], range(len(e.sequences)))[0].tolist())) for e in examples]
 
 
 class DirectPreference:

@@ -29,7 +29,7 @@ from noria.store import write_file
 
 FEEDBACK = "feedback"
 RUN_FILE = "improve.json"
-CANDIDATE_COST = 1.6
+CANDIDATE_COST = {"environment": 1.6, "heldout": 1.0}
 """Seconds of the candidate's evaluation for each second of the live release's: a better agent talks longer with its guests."""
 FIXED_SECONDS = 60.0
 """For merging, export, loading and the measurement of speed and memory."""
@@ -113,15 +113,13 @@ def improve(
             trial = _trial(records, dataset, config, _next_number(records, dataset))
             measure_release(records, live, trial, progress)
             if run.train_minutes is None:
-                planned = train_minutes or _train_minutes(config, time.monotonic() - started)
+                planned = train_minutes or _train_minutes(config, time.monotonic() - started, _objective(records))
                 run = _keep(records, run.model_copy(update={"train_minutes": planned}))
             candidate = _candidate(records, live, run, dataset, progress)
             report = run_trial(records, candidate, live, trial, progress)
             candidate = conclude(records, candidate, report)
-        if report.decision != "refuse":  # what was missing may be added; then the same run is judged again
-            (records.project.state_dir / RUN_FILE).unlink(missing_ok=True)
         before, after = (figures(measure_release(records, release, trial, progress)[OBJECTIVE]) for release in (live, candidate))
-        return Improvement(
+        improvement = Improvement(
             release=candidate,
             live=records.releases.live() or live,
             report=report,
@@ -131,8 +129,11 @@ def improve(
             after=after,
             seconds=round(time.monotonic() - started, 1),
             resumed=resumed,
-            already_known=known is not None,
+            already_known=known is not None and not resumed,
         )
+        if report.decision != "refuse":  # what was missing may be added; then the same run is judged again
+            (records.project.state_dir / RUN_FILE).unlink(missing_ok=True)
+        return improvement
 
 
 def figures(run: SuiteRun) -> dict[str, float]:
@@ -169,8 +170,8 @@ def _begin(records: Records, live: Release, config: ImproveConfig, source: str) 
             left = _Run.model_validate_json(path.read_bytes())
         except ValueError:
             left = None
-        same = left is not None and (left.source, left.minutes, left.seed, left.live_id) == (source, config.minutes, config.seed, live.id)
-        if left is not None and same:
+        same = left is not None and (left.source, left.minutes, left.seed) == (source, config.minutes, config.seed)
+        if left is not None and same and (left.live_id == live.id or _has_promoted(records, left, live)):
             return left, True
     dataset = dataset_from_feedback(records) if source == FEEDBACK else dataset_from_file(records, Path(source).expanduser().resolve())
     run = _Run(source=source, minutes=config.minutes, seed=config.seed, live_id=live.id, dataset=dataset.artifact.hash)
@@ -190,11 +191,16 @@ def _decided_before(records: Records, run: _Run) -> Release | None:
     return None
 
 
+def _has_promoted(records: Records, run: _Run, live: Release) -> bool:
+    """Whether the run was killed when its candidate had just gone live: it is over then but for its account, and not to be made a second time."""
+    made = _decided_before(records, run)
+    return made is not None and made.id == live.id and records.releases.reports(made.id)[-1].decision == "promote"
+
+
 def _trial(records: Records, dataset: Dataset, config: ImproveConfig, number: int) -> Trial:
     """On what a candidate is judged; its number seeds the goals."""
-    objective = records.gate.objective or ("environment" if has_environment(records.project) else "heldout")
     heldout: Suite | None = None
-    if objective == "heldout":
+    if _objective(records) == "heldout":
         heldout = dataset.heldout(config.max_heldout)
         if heldout is None:
             raise DataError(
@@ -204,6 +210,11 @@ def _trial(records: Records, dataset: Dataset, config: ImproveConfig, number: in
     return plan_trial(records, heldout, number)
 
 
+def _objective(records: Records) -> str:
+    """What candidates of the project are judged on: guests of its environment, or held-out decisions."""
+    return records.gate.objective or ("environment" if has_environment(records.project) else "heldout")
+
+
 def _next_number(records: Records, dataset: Dataset) -> int:
     """The number of the candidate: of the one that waits for its evaluation, else the next one."""
     releases = records.releases.list()
@@ -211,10 +222,10 @@ def _next_number(records: Records, dataset: Dataset) -> int:
     return waiting[-1].number if waiting else max((release.number for release in releases), default=0) + 1
 
 
-def _train_minutes(config: ImproveConfig, spent_seconds: float) -> float:
+def _train_minutes(config: ImproveConfig, spent_seconds: float, objective: str) -> float:
     """What the evaluation of the candidate is expected to leave, judged by that of the live release; never under the share configured."""
     total = config.minutes * 60
-    left = total - spent_seconds * (1 + CANDIDATE_COST) - FIXED_SECONDS
+    left = total - spent_seconds * (1 + CANDIDATE_COST[objective]) - FIXED_SECONDS
     return round(max(left, config.min_train_share * total) / 60, 2)
 
 

@@ -5,6 +5,7 @@ artifacts of the kind evaluation, addressed by the release's parts and the items
 measured twice on the same items, and nobody can draw a second time. Goals of an environment are fresh for each candidate: its number seeds them.
 """
 
+import json
 import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from noria.lifecycle.footprint import Footprint, measure_footprints
 from noria.lifecycle.releases import Records, budget
 from noria.schema import Environment, GateReport, GenerationRequest, Goal, Release, canonical_json
 from noria.serve import Serving
-from noria.store import Database, Traces, file_hash
+from noria.store import Database, Traces, file_hash, write_file
 
 Progress = Callable[[str, float, float], None]
 """Called with a stage's name, what is done and what there is in all."""
@@ -150,6 +151,7 @@ def measure_goals(records: Records, release: Release, environment: Environment, 
 
     def make(folder: Path) -> dict[str, Any]:
         done = {result.id for result in read_results(folder / RESULTS_FILE)}
+        _cut_transcripts(folder / TRANSCRIPTS_FILE, done)
         with Database.open(f"sqlite:///{folder / '.episodes.db'}") as database, ResultsFile(folder / RESULTS_FILE) as out:
             channel = AgentChannel(_with_traces(load(), Traces(database)))
             count = len(done)
@@ -180,6 +182,13 @@ def _keep_transcript(path: Path, result: EpisodeResult) -> None:
     row = {"goal": result.goal.model_dump(mode="json"), "outcome": result.outcome.model_dump(), "messages": messages}
     with path.open("a", encoding="utf-8") as file:
         file.write(canonical_json(row) + "\n")
+
+
+def _cut_transcripts(path: Path, done: set[str]) -> None:
+    """Drop the transcripts of goals whose result a kill kept from being written: they talk once more."""
+    if path.is_file():
+        rows = [row.decode("utf-8") for row in path.read_bytes().split(b"\n")[:-1]]  # behind the last line end: nothing, or a row cut off
+        write_file(path, [f"{row}\n" for row in rows if json.loads(row)["goal"]["id"] in done])
 
 
 def _parts(release: Release) -> dict[str, str]:

@@ -15,11 +15,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.event import listen
 
 from noria.errors import NoriaError
 
@@ -103,14 +107,54 @@ def _run(main: Callable[..., None], arguments: list[Any]) -> None:
 
 
 class FaultPoints:
-    """Kills its own process at the `fatal`-th point that is passed; 0 never."""
+    """Kills its own process at the `fatal`-th point that is passed (0 never), or at the first whose place has that text; `delay` seconds later.
 
-    def __init__(self, fatal: int = 0) -> None:
+    Points are where a workload calls `passed`, and whatever `watch_files` and `watch_database` make one.
+    """
+
+    def __init__(self, fatal: int | str = 0, delay: float = 0.0) -> None:
         self.fatal = fatal
+        self.delay = delay
         self.num_passed = 0
+        self._lock = threading.Lock()
 
-    def passed(self) -> None:
+    def passed(self, place: str = "") -> None:
         """One point: between two things that a kill could part."""
-        self.num_passed += 1
-        if self.num_passed == self.fatal:
-            os.kill(os.getpid(), signal.SIGKILL)
+        with self._lock:
+            self.num_passed += 1
+            if self.num_passed != self.fatal and not (isinstance(self.fatal, str) and self.fatal in place):
+                return
+        if self.delay == 0:
+            _kill_self()
+        # The thread that passed goes on meanwhile, into the middle of what follows; with the usual interval it would keep the interpreter too long.
+        sys.setswitchinterval(1e-5)
+        threading.Thread(target=lambda: (time.sleep(self.delay), _kill_self()), daemon=True).start()
+
+    def watch_files(self, folder: Path) -> None:
+        """Whenever Python opens a file below `folder` to write, or makes, renames or removes something there, a point is passed just before."""
+        below = f"{folder}{os.sep}"
+
+        def hook(event: str, arguments: tuple[Any, ...]) -> None:
+            if event in _CHANGES and str(arguments[0]).startswith(below) and (event != "open" or arguments[2] & _WRITING):
+                self.passed(f"{event} {arguments[0]}")
+
+        sys.addaudithook(hook)
+
+    def watch_database(self, path: Path) -> None:
+        """Before each statement to the SQLite file `path`, and before each commit, a point is passed."""
+
+        def passed(connection: Connection, *details: object) -> None:
+            if connection.engine.url.database == str(path):
+                self.passed(str(details[1]) if details else "COMMIT")
+
+        for event in ("before_cursor_execute", "commit"):
+            listen(Engine, event, passed)
+
+
+_CHANGES = frozenset({"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.link", "os.symlink"})
+"""Audit events of Python (PEP 578) whose first argument is a path that changes."""
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+def _kill_self() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)

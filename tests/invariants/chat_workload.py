@@ -93,10 +93,10 @@ def decide(request: GenerationRequest) -> str | dict[str, Any]:
     return wanted[num_done] if num_done < len(wanted) else f"Here you are: {said}."
 
 
-def main(folder: str, script: str, fatal: int = 0) -> None:
+def main(folder: str, script: str, fatal: int = 0, delay: float = 0.0) -> None:
     """One life: finish what is open, then say what was not said yet."""
     STATE["folder"] = folder
-    points = FaultPoints(fatal)
+    points = FaultPoints(fatal, delay)
     FaultyTraces.points = points
     traces = FaultyTraces(Database.open(f"sqlite:///{folder}/noria.db"))
     agent = Agent(ScriptedGenerator(decide), toolbox(points), traces, state_dir=Path(folder), system_prompt="You are a cafe.")
