@@ -18,6 +18,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from noria.engine.beginnings import Beginnings, blocks_of
+
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal group; the parent decides
@@ -74,31 +76,30 @@ class _Worker:
         self._pipeline = genai.ContinuousBatchingPipeline(settings["gguf"], scheduler, settings["device"], settings["properties"])
         self._stop_ids = set(settings["stop_ids"])
         self._eos_id = settings["eos_id"]
+        self._prefix_caching = settings["prefix_caching"]
+        self._waiting: dict[int, tuple[dict[str, Any], list[int]]] = {}  # with the blocks of the prompt
         self._running: dict[int, Any] = {}
         self._failed: list[int] = []
+        self._beginnings = Beginnings()
 
     @property
     def busy(self) -> bool:
-        return bool(self._running or self._failed) or self._pipeline.has_non_finished_requests()
+        return bool(self._waiting or self._running or self._failed) or self._pipeline.has_non_finished_requests()
 
     def take(self, command: dict[str, Any]) -> None:
-        if command["op"] == "cancel":
-            handle = self._running.pop(command["id"], None)
-            if handle is not None:
-                handle.cancel()
+        request_id = command["id"]
+        if command["op"] == "add":
+            self._waiting[request_id] = command, blocks_of(command["prompt"]) if self._prefix_caching else []
             return
-        import numpy as np
-        from openvino import Tensor
-
-        try:
-            prompt = Tensor(np.array([command["prompt"]], dtype=np.int64))
-            self._running[command["id"]] = self._pipeline.add_request(command["id"], prompt, self._config(command))
-        except Exception as error:  # noqa: BLE001  # a request the engine refuses must not end the others
-            sys.stderr.write(f"openvino refused a request: {error}\n")
-            self._failed.append(command["id"])
+        self._waiting.pop(request_id, None)
+        self._beginnings.end(request_id, read=False)
+        handle = self._running.pop(request_id, None)
+        if handle is not None:
+            handle.cancel()
 
     def step(self) -> list[list[Any]]:
         """Compute one step; what each running request got from it."""
+        self._admit()
         if self._pipeline.has_non_finished_requests():
             self._pipeline.step()
         events: list[list[Any]] = [[request_id, [], [], "failed"] for request_id in self._failed]
@@ -107,9 +108,30 @@ class _Worker:
             event = self._read(request_id, handle)
             if event is not None:
                 events.append(event)
+                self._beginnings.end(request_id, read=event[3] != "failed")
                 if event[3] is not None:
                     del self._running[request_id]
         return events
+
+    def _admit(self) -> None:
+        """Hand the engine what waits, in order, but for prompts whose beginning is just being read for another."""
+        for request_id, (command, blocks) in list(self._waiting.items()):
+            if not self._beginnings.worth_waiting(blocks):
+                del self._waiting[request_id]
+                self._beginnings.start(request_id, blocks)
+                self._add(request_id, command)
+
+    def _add(self, request_id: int, command: dict[str, Any]) -> None:
+        import numpy as np
+        from openvino import Tensor
+
+        try:
+            prompt = Tensor(np.array([command["prompt"]], dtype=np.int64))
+            self._running[request_id] = self._pipeline.add_request(request_id, prompt, self._config(command))
+        except Exception as error:  # noqa: BLE001  # a request the engine refuses must not end the others
+            sys.stderr.write(f"openvino refused a request: {error}\n")
+            self._failed.append(request_id)
+            self._beginnings.end(request_id, read=False)
 
     def _read(self, request_id: int, handle: Any) -> list[Any] | None:
         token_ids: list[int] = []

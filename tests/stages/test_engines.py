@@ -1,10 +1,12 @@
 """The three engines pass one conformance suite on the embedded model."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from noria.engine import OpenVINOGenerator, RemoteGenerator, TransformersGenerator
+from noria.engine.openvino_process import EngineProcess
 from noria.model import BaseModel, exact_gguf, load_for_training, resolve
 from noria.schema import GenerationRequest, Message
 from noria.testing.generator_suite import CHECKS, Subject
@@ -63,3 +65,30 @@ def test_conformance(engine: str, check: Callable[[Subject], None], request: pyt
 def test_openvino_agrees_with_transformers(openvino: Subject, transformers: Subject) -> None:
     request = GenerationRequest(messages=(Message(role="user", content="What is the capital of France?"),), max_tokens=8)
     assert openvino.generator.generate(request).token_ids == transformers.generator.generate(request).token_ids
+
+
+def test_openvino_answers_the_same_when_prompts_begin_alike(openvino: Subject) -> None:
+    """Nobody has read the long system prompt when all of them ask; one reads it for the others."""
+    system = Message(role="system", content=" ".join(f"Rule {number}: be brief, and be kind." for number in range(30)))
+    requests = [
+        GenerationRequest(messages=(system, Message(role="user", content=f"Tell me about the number {number}.")), max_tokens=8) for number in range(4)
+    ]
+    with ThreadPoolExecutor(len(requests)) as pool:
+        together = [generation.token_ids for generation in pool.map(openvino.generator.generate, requests)]
+    assert together == [openvino.generator.generate(request).token_ids for request in requests]
+
+
+def test_openvino_goes_on_when_the_prompt_others_wait_for_is_cancelled(weights: BaseModel) -> None:
+    settings = {"gguf": str(weights.path), "device": "CPU", "properties": {"INFERENCE_NUM_THREADS": 1}, "cache_gb": 1, "max_concurrent": 4}
+    process = EngineProcess({**settings, "max_batched_tokens": 64, "prefix_caching": True, "stop_ids": [0], "eos_id": 0})
+    asked = {"max_tokens": 1, "temperature": 0.0, "top_p": 1.0, "seed": 0, "grammar": None}
+    shared = list(range(100, 700))
+    try:
+        reading = process.add({**asked, "prompt": [*shared, 1]})
+        waiting = [process.add({**asked, "prompt": [*shared, 2 + number]}) for number in range(2)]
+        waiting[0].cancel()
+        reading.cancel()
+        token_ids, _, end = waiting[1].get()
+        assert (len(token_ids), end) == (1, "length")
+    finally:
+        process.close()
