@@ -65,7 +65,8 @@ class Subject:
 
 
 def _ask(subject: Subject, text: str = PROMPTS[0], **settings: Any) -> GenerationRequest:
-    return GenerationRequest(messages=(Message(role="user", content=text),), **{"max_tokens": subject.tokens, **settings})
+    asked: dict[str, Any] = {"max_tokens": subject.tokens, **settings}
+    return GenerationRequest(messages=(Message(role="user", content=text),), **asked)
 
 
 def _run(subject: Subject, request: GenerationRequest) -> tuple[list[Delta], Generation]:
@@ -189,7 +190,7 @@ def check_overflow(subject: Subject) -> None:
 
 
 def check_bad_settings(subject: Subject) -> None:
-    both = {"tools": (TOOL,), "response_schema": SCHEMA}
+    both: dict[str, Any] = {"tools": (TOOL,), "response_schema": SCHEMA}
     wrong: tuple[dict[str, Any], ...] = ({"max_tokens": 0}, {"temperature": -1.0}, {"top_p": 0.0}, {"stop": ("",)}, both)
     for settings in wrong:
         try:

@@ -10,7 +10,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -105,7 +105,7 @@ def _request(body: dict[str, Any]) -> GenerationRequest:
     )
 
 
-async def _events(stream: Iterator[Delta | Generation], tools: bool, fault: Fault, state: OpenAIServer) -> Any:
+async def _events(stream: Iterator[Delta | Generation], tools: bool, fault: Fault, state: OpenAIServer) -> AsyncIterator[bytes]:
     state.open_streams += 1
     try:
         num_sent = 0
