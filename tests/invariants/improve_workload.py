@@ -37,6 +37,7 @@ base = "base"
 [gate]
 num_goals = {NUM_GOALS}
 margins = {{ manners = 0.5 }}
+max_memory_growth = 10
 [improve]
 minutes = 60
 [feedback]
@@ -47,6 +48,7 @@ threads = 1
 precision = "float32"
 epochs = 1.5
 rank = 2
+top_layers = 1
 batch_tokens = 1024
 checkpoint_seconds = 0.02
 """
@@ -175,7 +177,7 @@ def _write_base(folder: Path) -> None:
         vocab_size=tokens.get_vocab_size(),
         hidden_size=16,
         intermediate_size=24,
-        num_hidden_layers=1,
+        num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=1,
         max_position_embeddings=4096,
