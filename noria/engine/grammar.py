@@ -14,7 +14,7 @@ from typing import Any, Literal
 from noria.engine.integer_range import integer_range
 from noria.errors import DataError
 from noria.model.render import CallFormat
-from noria.model.tool_text import resolve_reference
+from noria.model.tool_text import resolve_reference, written_parameters
 from noria.schema import ToolSpec, canonical_json
 
 ToolChoice = Literal["auto", "required", "none"]
@@ -74,7 +74,8 @@ def _decision_grammar(tools: tuple[tuple[str, str], ...], choice: ToolChoice, ca
 
 
 def _call(rules: "_Rules", name: str, parameters: Mapping[str, Any], call_format: CallFormat) -> str:
-    arguments = rules.within(parameters).value({"type": "object", "properties": {}, "additionalProperties": False} | dict(parameters))
+    written = dict(parameters) if call_format == "tagged" else written_parameters(parameters)
+    arguments = rules.within(parameters).value({"type": "object", "properties": {}, "additionalProperties": False} | written)
     if call_format == "tagged":
         before, after = f'<tool_call>\n{{"name": {_json(name)}, "arguments": ', "}\n</tool_call>"
     else:

@@ -6,8 +6,9 @@ Texts, arguments of tool calls and results of tools are treated alike, so a mode
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+from noria.data import ChatExample, PreferenceExample, ThumbsExample
 from noria.feedback.config import Entity, FeedbackConfig
 from noria.feedback.personal import PersonalData
 from noria.schema import Message, canonical_json
@@ -23,6 +24,9 @@ _LABELS: dict[Entity, str] = {
 }
 
 
+E = TypeVar("E", ChatExample, ThumbsExample, PreferenceExample)
+
+
 class Redactor:
     """Makes a `Redaction` for each conversation; the recognisers are shared."""
 
@@ -35,6 +39,14 @@ class Redactor:
         kept = {_same(span.entity, text[span.start : span.end]) for text in public for span in self._data.find(text)}
         kept |= {_same(entity, value) for value in self._config.keep for entity in _LABELS}
         return Redaction(self._data, kept)
+
+    def example(self, example: E) -> E:
+        """A row of a task file, its messages redacted as one conversation."""
+        fields = [name for name in ("prompt", "messages", "completion", "chosen", "rejected") if hasattr(example, name)]
+        before = {name: getattr(example, name) for name in fields}
+        redaction = self.conversation(m.content for messages in before.values() for m in messages if m.role == "system")
+        after = {name: redaction.messages(messages) for name, messages in before.items()}
+        return example.model_copy(update={name: after[name] for name in fields if after[name] != before[name]})
 
 
 class Redaction:

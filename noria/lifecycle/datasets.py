@@ -2,23 +2,24 @@
 
 In: the feedback log, or a chat file (or a folder with `train/chat.jsonl` and `evaluation/chat.jsonl`). Out: a `Dataset`. Rows of a file are split
 by their `metadata.conversation`, else by their `id`, with the hash and share that feedback is split by; evaluation rows that training has
-nearly seen are removed.
+nearly seen are removed. Personal data are redacted by `[feedback] redact`, wherever the rows come from.
 """
 
-import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noria.data import ChatExample, Item, NearDuplicates, example_key, read_chat, split_by_group, write_task
+from noria.data import ChatExample, Item, NearDuplicates, example_key, read_chat, read_preferences, read_thumbs, split_by_group, write_task
 from noria.errors import DataError
 from noria.evaluate.suites import Suite, chat_suite
-from noria.feedback import FeedbackConfig, export_artifact, read_report, task_path
+from noria.feedback import FeedbackConfig, Redactor, export_artifact, read_report, task_path
 from noria.feedback.export import REPORT
 from noria.lifecycle.releases import Records
 from noria.store import Artifact, file_hash
 
-TASKS = ("chat", "thumbs", "preference")
+_READERS: dict[str, Callable[[Path], Iterator[Any]]] = {"chat": read_chat, "thumbs": read_thumbs, "preference": read_preferences}
+TASKS = tuple(_READERS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,8 @@ def dataset_from_file(records: Records, path: Path) -> Dataset:
     config = records.project.section("feedback", FeedbackConfig)
 
     def make(folder: Path) -> dict[str, Any]:
-        examples = list(read_chat(path))
+        redactor = Redactor(config)
+        examples = [redactor.example(example) for example in read_chat(path)]
         items = [Item(key=i, groups=(_group(example, i),)) for i, example in enumerate(examples)]
         sides = split_by_group(items, config.evaluation_share, config.split_seed).sides
         train = [example for i, example in enumerate(examples) if sides[i] == "train"]
@@ -85,16 +87,18 @@ def _from_folder(records: Records, path: Path) -> Dataset:
     if "train/chat.jsonl" not in files:
         raise DataError(f"'{path}' has no `train/chat.jsonl`. Name a chat file, or a folder that `noria feedback export` wrote.")
 
+    config = records.project.section("feedback", FeedbackConfig)
+
     def make(folder: Path) -> dict[str, Any]:
+        redactor = Redactor(config)
+        rows: dict[str, int] = {}
         for name, file in files.items():
-            if name.endswith("chat.jsonl"):
-                list(read_chat(file))
             (folder / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(file, folder / name)
-        return {"rows": {name.removesuffix(".jsonl"): _count(folder / name) for name in files}}
+            rows[name.removesuffix(".jsonl")] = write_task(folder / name, map(redactor.example, _READERS[file.stem](file)))
+        return {"rows": rows}
 
     inputs = {name: file_hash(file) for name, file in files.items()}
-    artifact = records.artifacts.build("dataset", inputs, {"from": path.name}, 0, make)
+    artifact = records.artifacts.build("dataset", inputs, {"feedback": config.model_dump(mode="json"), "from": path.name}, 0, make)
     return Dataset(artifact=artifact)
 
 
@@ -129,8 +133,3 @@ def _write(folder: Path, train: list[ChatExample], heldout: list[ChatExample]) -
             (folder / side).mkdir(exist_ok=True)
             rows[f"{side}/chat"] = write_task(folder / side / "chat.jsonl", examples)
     return {"rows": rows}
-
-
-def _count(path: Path) -> int:
-    with path.open("rb") as file:
-        return sum(1 for line in file if line.strip())

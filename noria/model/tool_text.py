@@ -1,7 +1,8 @@
 """Tools as text: the lines a model reads, the calls it writes, and the calls read back.
 
-A tool is one line, `name(arg:type, arg?:a|b) description`; a call is compact JSON with one key, `{"name":{"arg":value}}`, its arguments in
-the order of the schema. Models trained on tagged calls (`<tool_call>{"name": ..., "arguments": ...}</tool_call>`) are read as well.
+A tool is one line, `name(arg:type, arg?:a|b) description`; a call is compact JSON with one key, `{"name":{"arg":value,"other":null}}`: all
+arguments in the order of the schema, an optional one that is not given as null, so that a model decides one argument at a time. Models
+trained on tagged calls (`<tool_call>{"name": ..., "arguments": ...}</tool_call>`) are read as well.
 """
 
 import json
@@ -29,7 +30,23 @@ def describe_tool(tool: ToolSpec) -> str:
 def call_json(name: str, arguments: Mapping[str, Any], tools: Sequence[ToolSpec]) -> str:
     """One call as the local format writes it."""
     schema = next((tool.parameters for tool in tools if tool.name == name), {})
-    return json.dumps({name: in_schema_order(arguments, schema, schema)}, ensure_ascii=False, separators=(",", ":"))
+    written = dict.fromkeys(optional_arguments(schema)) | dict(arguments)
+    return json.dumps({name: in_schema_order(written, schema, schema)}, ensure_ascii=False, separators=(",", ":"))
+
+
+def optional_arguments(parameters: Mapping[str, Any]) -> list[str]:
+    """Names of a tool's arguments that a call may leave out."""
+    required: set[str] = set(parameters.get("required") or ())
+    return [name for name in parameters.get("properties") or {} if name not in required]
+
+
+def written_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of a call's arguments as the local format writes them: all of them, the optional ones perhaps null."""
+    optional = {name: {"anyOf": [parameters["properties"][name], {"type": "null"}]} for name in optional_arguments(parameters)}
+    if not optional:
+        return dict(parameters)
+    properties = {**parameters["properties"], **optional}
+    return {**parameters, "properties": properties, "required": list(properties)}
 
 
 def in_schema_order(value: Any, schema: Any, root: Any) -> Any:
@@ -59,17 +76,20 @@ def resolve_reference(schema: Any, root: Any) -> dict[str, Any]:
 
 
 def parse_calls(text: str, tools: Sequence[ToolSpec]) -> tuple[ToolCall, ...]:
-    """The calls a text consists of, with new ids; empty if it is a reply. A call of an unknown tool is text."""
-    names = {tool.name for tool in tools}
-    if not names:
+    """The calls a text consists of, with new ids; empty if it is a reply. A call of an unknown tool is text.
+
+    An optional argument that is null is not given.
+    """
+    optional = {tool.name: optional_arguments(tool.parameters) for tool in tools}
+    if not optional:
         return ()
     tagged = _TAGGED_CALL.findall(text)
-    pieces = tagged or ([line for line in text.strip().splitlines() if line.strip()] if text.lstrip().startswith("{") else [])
-    calls = [_read_call(piece, names) for piece in pieces]
+    pieces = tagged or ([line for line in text.strip().split("\n") if line.strip()] if text.lstrip().startswith("{") else [])
+    calls = [_read_call(piece, optional) for piece in pieces]
     return () if any(call is None for call in calls) else tuple(call for call in calls if call is not None)
 
 
-def _read_call(text: str, names: set[str]) -> ToolCall | None:
+def _read_call(text: str, optional: Mapping[str, Sequence[str]]) -> ToolCall | None:
     try:
         data = json.loads(text)
     except json.JSONDecodeError:
@@ -80,9 +100,10 @@ def _read_call(text: str, names: set[str]) -> ToolCall | None:
         (name, arguments) = next(iter(data.items()))
     else:
         name, arguments = data.get("name"), data.get("arguments", data.get("parameters", {}))
-    if name not in names or not isinstance(arguments, dict):
+    if name not in optional or not isinstance(arguments, dict):
         return None
-    return ToolCall(id=new_id("call"), name=name, arguments=arguments)
+    given = {argument: value for argument, value in arguments.items() if value is not None or argument not in optional[name]}
+    return ToolCall(id=new_id("call"), name=name, arguments=given)
 
 
 def _describe_properties(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) -> str:

@@ -143,6 +143,15 @@ def test_tagged_decisions() -> None:
     assert not accepts(grammar, "<tool_call>Hello")
 
 
+def test_every_argument_of_a_call_is_written_an_optional_one_perhaps_as_null() -> None:
+    parameters = {"type": "object", "properties": {"guests": {"type": "integer"}, "area": {"enum": ["in", "out"]}}, "required": ["guests"]}
+    grammar = decision_grammar([ToolSpec(name="book", parameters=parameters)], "required")
+    assert accepts(grammar, '{"book":{"guests":2,"area":null}}')
+    assert accepts(grammar, '{"book":{"guests":2,"area":"in"}}')
+    assert not accepts(grammar, '{"book":{"guests":2}}')
+    assert not accepts(grammar, '{"book":{"guests":null,"area":"in"}}')
+
+
 def test_a_call_without_tools_cannot_be_required() -> None:
     with pytest.raises(DataError, match="no tools are given"):
         decision_grammar([], "required")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from noria.config import Project
-from noria.data import read_chat
+from noria.data import read_chat, read_thumbs
 from noria.errors import DataError
 from noria.lifecycle.datasets import dataset_from_file
 from noria.lifecycle.releases import Records
@@ -76,3 +76,27 @@ def test_what_is_not_there_or_broken_is_named(records: Records, tmp_path: Path) 
     with pytest.raises(DataError, match="line 2: not JSON"):
         dataset_from_file(records, tmp_path / "broken.jsonl")
     assert records.artifacts.list("dataset") == []
+
+
+def test_personal_data_of_given_rows_are_redacted_on_both_sides(records: Records, tmp_path: Path) -> None:
+    folder = tmp_path / "given"
+    for side in ("train", "evaluation"):
+        (folder / side).mkdir(parents=True)
+        write(folder / side / "chat.jsonl", [f"write to ana.{side}@example.org"])
+    answers = {"chosen": "I wrote to ana@example.org.", "rejected": "No."}
+    (folder / "train" / "preference.jsonl").write_text(json.dumps({"prompt": "Write to ana@example.org", **answers}) + "\n")
+    (folder / "train" / "thumbs.jsonl").write_text(
+        json.dumps({"prompt": "a@example.org or b@example.org?", "completion": "b@example.org", "label": True}) + "\n"
+    )
+    path = dataset_from_file(records, folder).artifact.path
+    assert texts(path / "train" / "chat.jsonl") == texts(path / "evaluation" / "chat.jsonl") == {"write to <EMAIL_1>"}
+    assert not any("@" in file.read_text() for file in path.rglob("*.jsonl"))
+    (thumb,) = read_thumbs(path / "train" / "thumbs.jsonl")
+    assert (thumb.prompt[0].content, thumb.completion[0].content) == ("<EMAIL_1> or <EMAIL_2>?", "<EMAIL_2>")
+
+
+def test_the_project_says_what_is_personal(tmp_path: Path) -> None:
+    (tmp_path / "noria.toml").write_text('[project]\nname = "p"\n[feedback]\nredact = []\nevaluation_share = 0.01\n')
+    given = write(tmp_path / "rows.jsonl", ["write to ana@example.org"])
+    dataset = dataset_from_file(Records.open(Project.load(tmp_path)), given)
+    assert texts(dataset.train_files["chat"]) == {"write to ana@example.org"}

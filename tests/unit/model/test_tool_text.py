@@ -1,6 +1,8 @@
 """Tools as lines, calls as text, and calls read back."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from noria.model.tool_text import call_json, describe_tool, parse_calls
 from noria.schema import ToolSpec
@@ -43,10 +45,31 @@ def test_required_and_references() -> None:
 
 
 def test_calls_are_compact_and_in_schema_order() -> None:
-    inner = {"type": "object", "properties": {"a": {}, "b": {}}}
-    spec = tool({"date": {}, "guests": {}, "people": {"type": "array", "items": inner}})
+    inner = {"type": "object", "properties": {"a": {}, "b": {}, "c": {}}}
+    spec = tool({"date": {}, "guests": {}, "people": {"type": "array", "items": inner}}, ["date", "guests", "people"])
     arguments = {"extra": 1, "people": [{"b": 2, "a": 1}], "guests": 2, "date": "二月"}
     assert call_json("book", arguments, [spec]) == '{"book":{"date":"二月","guests":2,"people":[{"a":1,"b":2}],"extra":1}}'
+
+
+def test_an_optional_argument_that_is_not_given_is_written_as_null_and_read_as_not_given() -> None:
+    spec = tool({"day": {}, "guests": {}, "area": {}}, ["guests"])
+    text = call_json("book", {"guests": 2}, [spec])
+    assert text == '{"book":{"day":null,"guests":2,"area":null}}'
+    (call,) = parse_calls(text, [spec])
+    assert call.arguments == {"guests": 2}
+
+
+def test_a_required_argument_may_be_null() -> None:
+    spec = tool({"guests": {"type": ["integer", "null"]}}, ["guests"])
+    (call,) = parse_calls(call_json("book", {"guests": None}, [spec]), [spec])
+    assert call.arguments == {"guests": None}
+
+
+@given(st.dictionaries(st.sampled_from("abcde"), st.none() | st.integers() | st.text(), max_size=5), st.sets(st.sampled_from("abc")))
+def test_calls_are_read_as_they_were_written(arguments: dict, required: set[str]) -> None:
+    spec = tool({name: {} for name in "abc"}, sorted(required))
+    (call,) = parse_calls(call_json("book", arguments, [spec]), [spec])
+    assert call.arguments == {k: v for k, v in arguments.items() if v is not None or k in required or k not in "abc"}
 
 
 @pytest.mark.parametrize(
