@@ -1,8 +1,7 @@
 """Which pieces of a generated text are shown while it is made: replies at once, tool calls never."""
 
+from noria.model.tool_text import CALL_BEGINS
 from noria.schema import Delta
-
-_CALL_BEGINS = ("{", "<tool_call>", "[TOOL_CALLS]", "<|python_tag|>")
 
 
 class ReplyGate:
@@ -25,10 +24,10 @@ class ReplyGate:
             return []
         self._held.append(delta)
         text = "".join(d.text for d in self._held).lstrip()
-        if any(text.startswith(begin) for begin in _CALL_BEGINS):
+        if any(text.startswith(begin) for begin in CALL_BEGINS):
             self._state = "call"
             return []
-        if not text or any(begin.startswith(text) for begin in _CALL_BEGINS):
+        if not text or any(begin.startswith(text) for begin in CALL_BEGINS):
             return []
         self._state = "reply"
         return self._released()

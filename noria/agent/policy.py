@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from noria.agent.phrases import is_yes
 from noria.agent.tools import Tool
-from noria.schema import ToolCall
+from noria.schema import ToolCall, canonical_json
 
 Verdict = Literal["allow", "deny", "ask"]
 
@@ -21,6 +21,8 @@ class Provenance:
     """The user's last message."""
     assistant_text: str
     """What the agent said before it."""
+    asked: ToolCall | None = None
+    """The call that the agent asked about just before, if the user's message is the answer to that and nothing was done on it yet."""
 
 
 class Policy(Protocol):
@@ -30,10 +32,11 @@ class Policy(Protocol):
 
 
 class ConfirmingPolicy:
-    """The default: a tool with `confirm=True` needs an explicit yes to a message that named every value of the call; all else may pass."""
+    """The default: a tool with `confirm=True` needs the user's explicit yes to exactly this call, for each time; all else may pass."""
 
     def check(self, call: ToolCall, tool: Tool, provenance: Provenance) -> Verdict:
         if not tool.options.confirm:
             return "allow"
-        named = all(str(value) in provenance.assistant_text for value in call.arguments.values())
-        return "allow" if named and provenance.assistant_text and is_yes(provenance.user_text) else "ask"
+        asked = provenance.asked
+        same = asked is not None and (asked.name, canonical_json(asked.arguments)) == (call.name, canonical_json(call.arguments))
+        return "allow" if same and is_yes(provenance.user_text) else "ask"

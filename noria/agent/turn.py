@@ -18,6 +18,7 @@ from noria.agent.policy import Provenance
 from noria.agent.setup import SEARCH, Setup
 from noria.agent.tools import Tool, ToolContext, ToolResult
 from noria.errors import NoriaError, StoreError, ToolRetry
+from noria.model.tool_text import CALL_BEGINS
 from noria.schema import Conversation, Delta, Generation, GenerationRequest, Message, Step, StepKind, ToolCall, Turn, canonical_json
 
 RETRY_TEMPERATURE = 0.7
@@ -102,7 +103,11 @@ class TurnRun:
         """The call the agent asked about in the turn before, when the user's message is the yes to it."""
         if self._steps or self._history[-1].role != "user" or not is_yes(self._history[-1].content):
             return None
-        if not self._turn.index:
+        return self._asked_call()
+
+    def _asked_call(self) -> ToolCall | None:
+        """The call the agent asked about in the turn before, unless this turn has already run a tool on the answer."""
+        if not self._turn.index or any(step.kind == "tool" for step in self._steps):
             return None
         before = next(turn for turn in self._traces.turns(self._conversation.id) if turn.index == self._turn.index - 1)
         asked = [s for s in self._traces.steps(before.id) if s.kind == "guard" and (s.output or {}).get("decision") == "ask"]
@@ -112,7 +117,7 @@ class TurnRun:
         """The user's last message and what the agent had said before it."""
         index = max(i for i, message in enumerate(self._history) if message.role == "user")
         said = [m.content for m in self._history[:index] if m.role == "assistant" and not m.tool_calls]
-        return Provenance(user_text=self._history[index].content, assistant_text=said[-1] if said else "")
+        return Provenance(user_text=self._history[index].content, assistant_text=said[-1] if said else "", asked=self._asked_call())
 
     @property
     def _language(self) -> Language:
@@ -175,7 +180,7 @@ class TurnRun:
         output: dict[str, Any] = {"finish_reason": generation.finish_reason, "num_prompt_tokens": generation.num_prompt_tokens}
         output |= {"num_completion_tokens": generation.num_completion_tokens, "seconds": round(generation.seconds, 4)}
         if not message.tool_calls:
-            broken = not message.content.strip() or (bool(request.tools) and message.content.lstrip().startswith("{"))
+            broken = not message.content.strip() or (bool(request.tools) and message.content.lstrip().startswith(CALL_BEGINS))
             if broken:  # an empty reply, or a call that is none: not part of the conversation, and sampled anew
                 yield self._finish(step, output | {"decision": "retry", "text": generation.text}, generation=generation, ok=False)
                 return

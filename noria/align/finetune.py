@@ -13,6 +13,7 @@ from noria.align.preference import DirectPreference, KahnemanTversky, encode_pai
 from noria.data import read_chat, read_preferences, read_thumbs
 from noria.errors import DataError, StoreError
 from noria.model import BaseModel, Renderer, load_for_training
+from noria.model.render import Style
 from noria.train import Example, Progress, Supervised, TuneConfig, encode_chat, train
 
 
@@ -24,18 +25,20 @@ def finetune(
     replay: Sequence[Path] = (),
     replay_share: float = 0.2,
     on_progress: Callable[[Progress], None] | None = None,
+    style: Style | None = None,
 ) -> dict[str, Any]:
     """Tune `base` on everything in `data` and write the result to `out`; returns the metrics of the run.
 
     Args:
         replay: folders of earlier exports, from which examples are mixed in so that what was learnt from them stays.
+        style: how messages are rendered, as they will be served; None takes what fits the tokenizer.
         replay_share: number of replayed examples for each new one, at most.
 
     Raises:
         DataError: a file breaks its format, or there is nothing to learn from.
     """
     model, tokenizer = load_for_training(base)
-    renderer = Renderer(tokenizer)
+    renderer = Renderer(tokenizer, style)
     examples = read_examples(renderer, data, config)
     if not examples:
         raise DataError(f"'{data}' has no chat.jsonl, thumbs.jsonl or preference.jsonl: there is nothing to learn from. Collect feedback first.")

@@ -13,7 +13,7 @@ A candidate is promoted only if all of this holds:
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -38,7 +38,7 @@ class GateConfig(Section):
     """Probability of letting pass a candidate that loses a margin on a protected suite."""
     margin: float = Field(default=0.1, gt=0, lt=1)
     """Loss allowed on a protected suite that `margins` does not name (0.1 is ten points)."""
-    margins: dict[str, float] = {}
+    margins: dict[str, Annotated[float, Field(gt=0, lt=1)]] = {}
     """Loss allowed by suite name."""
     max_slowdown: float = Field(default=0.4, gt=0, lt=1)
     """Share of its tokens a second (one chat alone on this machine) that a candidate may lose."""

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from noria.model.tool_text import CALL_BEGINS
 from noria.schema import Message
 
 TextMetric = Literal["token_f1"]
@@ -34,7 +35,7 @@ def reply_matches(answer: Message, expected: Mapping[str, Any]) -> bool:
     called = {call.name for call in answer.tool_calls}
     if called and (forbidden is True or called & set(forbidden)):
         return False
-    if forbidden is True and answer.content.lstrip().startswith("{"):  # a call that was cut off; under the grammar no reply begins so
+    if forbidden is True and answer.content.lstrip().startswith(CALL_BEGINS):  # a call that was cut off; under the grammar no reply begins so
         return False
     text = answer.content.casefold()
     wanted = all(piece.casefold() in text for piece in expected.get("contains", ()))

@@ -142,10 +142,10 @@ def _assemble(traces: Traces, selected: Sequence[Feedback], config: FeedbackConf
 def _split(rows: Sequence[Row], config: FeedbackConfig) -> Split:
     items: list[Item] = []
     for index, row in enumerate(rows):
-        groups = [f"conversation:{row.conversation_id}"]
-        if row.user_id not in config.anonymous_users:
-            groups.insert(0, f"user:{row.user_id}")
-        items.append(Item(key=index, groups=tuple(groups), time=row.time))
+        known = row.user_id not in config.anonymous_users
+        # By the user alone where one is known: a group's side is the hash of its name, and must not change with the next conversation's id.
+        group = f"user:{row.user_id}" if known else f"conversation:{row.conversation_id}"
+        items.append(Item(key=index, groups=(group,), time=row.time))
     if config.split_by == "time":
         return split_by_time(items, config.evaluation_share)
     return split_by_group(items, config.evaluation_share, config.split_seed)

@@ -22,22 +22,25 @@ MODEL_DIR = "model"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Base:
-    """The weights training begins with. `address` names them in a manifest; `origin` are the base weights they came from."""
+    """The weights training begins with. `address` names them in a manifest; `origin` are the base weights they came from, at `origin_address`."""
 
     model: BaseModel
     address: str
     origin: BaseModel
+    origin_address: str
 
 
 def base_of(records: Records, live: Release) -> Base:
-    """The live release's weights: those it was tuned to, else the project's base model."""
+    """The live release's weights if they were tuned from the project's base model, else the base model: it may have been changed since."""
     origin = resolve(records.project.section("model", ModelConfig).base, records.project.root)
+    address = f"{origin.name}:{file_hash(origin.path)}" if origin.path.is_file() else origin.name
     tuned = live.artifacts.get("model")
     if tuned is not None and is_artifact(tuned):
-        folder = records.artifacts.verify(tuned).path / MODEL_DIR
-        return Base(model=BaseModel(name=origin.name, kind="folder", path=folder), address=tuned, origin=origin)
-    address = f"{origin.name}:{file_hash(origin.path)}" if origin.path.is_file() else origin.name
-    return Base(model=origin, address=address, origin=origin)
+        artifact = records.artifacts.verify(tuned)
+        if artifact.manifest.inputs.get("origin", address) == address:
+            folder = artifact.path / MODEL_DIR
+            return Base(model=BaseModel(name=origin.name, kind="folder", path=folder), address=tuned, origin=origin, origin_address=address)
+    return Base(model=origin, address=address, origin=origin, origin_address=address)
 
 
 def tune(records: Records, base: Base, dataset: Dataset, replay: list[Path], minutes: float, seed: int, progress: Progress) -> Artifact:
@@ -50,15 +53,21 @@ def tune(records: Records, base: Base, dataset: Dataset, replay: list[Path], min
         raise DependencyError(f"Training needs torch, transformers and peft ({error.name} is missing): `pip install 'noria[train]'`.") from error
 
     config = records.project.section("train", TuneConfig, {"minutes": minutes, "seed": seed})
+    rendering = records.project.section("model", ModelConfig).rendering
 
     def report(step: TrainProgress) -> None:
         progress("training", step.step, step.num_steps)
 
     def make(folder: Path) -> dict[str, Any]:
-        return finetune(config, dataset.artifact.path / "train", base.model, folder, replay, on_progress=report)
+        return finetune(config, dataset.artifact.path / "train", base.model, folder, replay, on_progress=report, style=rendering)
 
-    inputs = {"dataset": dataset.artifact.hash, "base": base.address, **{f"replay{i}": path.parent.name for i, path in enumerate(replay)}}
-    return records.artifacts.build("model", inputs, config.model_dump(mode="json"), seed, make)
+    inputs = {
+        "dataset": dataset.artifact.hash,
+        "base": base.address,
+        "origin": base.origin_address,
+        **{f"replay{i}": path.parent.name for i, path in enumerate(replay)},
+    }
+    return records.artifacts.build("model", inputs, config.model_dump(mode="json") | {"rendering": rendering}, seed, make)
 
 
 def build_engine(records: Records, model: Artifact, progress: Progress) -> Artifact:

@@ -67,12 +67,14 @@ class _Run(Record):
     seed: int
     live_id: str
     dataset: str
+    settings: str = ""
+    """Of what else in noria.toml the candidate depends on: a changed one is another request."""
     train_minutes: float | None = None
 
     @property
     def request(self) -> str:
         """Two improvements with the same request would give the same candidate."""
-        told = self.model_dump(include={"source", "minutes", "seed", "live_id", "dataset"})
+        told = self.model_dump(include={"source", "minutes", "seed", "live_id", "dataset", "settings"})
         return hashlib.sha256(canonical_json(told).encode()).hexdigest()
 
 
@@ -110,7 +112,7 @@ def improve(
             live, candidate, report = records.releases.get(run.live_id), known, records.releases.reports(known.id)[-1]
             trial = _trial(records, dataset, config, known.number)
         else:
-            trial = _trial(records, dataset, config, _next_number(records, dataset))
+            trial = _trial(records, dataset, config, _next_number(records, run))
             measure_release(records, live, trial, progress)
             if run.train_minutes is None:
                 planned = train_minutes or _train_minutes(config, time.monotonic() - started, _objective(records))
@@ -165,17 +167,44 @@ def conclude(records: Records, candidate: Release, report: GateReport) -> Releas
 def _begin(records: Records, live: Release, config: ImproveConfig, source: str) -> tuple[_Run, bool]:
     """The improvement that was left unfinished, if it is the one asked for; else a new one, its dataset made and written down."""
     path = records.project.state_dir / RUN_FILE
+    settings = _settings(records.project)
+
+    def given() -> Dataset:
+        return dataset_from_feedback(records) if source == FEEDBACK else dataset_from_file(records, Path(source).expanduser().resolve())
+
     if path.is_file():
         try:
             left = _Run.model_validate_json(path.read_bytes())
         except ValueError:
             left = None
-        same = left is not None and (left.source, left.minutes, left.seed) == (source, config.minutes, config.seed)
-        if left is not None and same and (left.live_id == live.id or _has_promoted(records, left, live)):
-            return left, True
-    dataset = dataset_from_feedback(records) if source == FEEDBACK else dataset_from_file(records, Path(source).expanduser().resolve())
-    run = _Run(source=source, minutes=config.minutes, seed=config.seed, live_id=live.id, dataset=dataset.artifact.hash)
+        same = left is not None and (left.source, left.minutes, left.seed, left.settings) == (source, config.minutes, config.seed, settings)
+        begun = left is not None and same and (left.live_id == live.id or _has_promoted(records, left, live))
+        if left is not None and begun:
+            if source == FEEDBACK and left.train_minutes is not None:  # what came in since is for the next one
+                return left, True
+            if left.dataset == given().artifact.hash:
+                return left, True
+    dataset = given()
+    run = _Run(source=source, minutes=config.minutes, seed=config.seed, live_id=live.id, dataset=dataset.artifact.hash, settings=settings)
+    if _decided_before(records, run) is None:
+        _check_level(records)
+        _ = _trial(records, dataset, config, _next_number(records, run))  # what cannot be judged is told before it is written down as begun
     return _keep(records, run), False
+
+
+def _check_level(records: Records) -> None:
+    """Raises DataError where the error budget has nothing left for another candidate."""
+    if stake(records)["level"] <= 0:
+        raise DataError(
+            f"The error budget of this project is spent: `[gate] horizon` is {records.gate.horizon}, and as many candidates were not promoted. Set a "
+            "larger `horizon` if the project may go on; each candidate beyond the first plan adds to the chance of promoting one that is no better."
+        )
+
+
+def _settings(project: Project) -> str:
+    """A hash of `[train]` and `[model]` as they stand in noria.toml."""
+    told = {name: project.settings.get(name, {}) for name in ("train", "model")}
+    return hashlib.sha256(canonical_json(told).encode()).hexdigest()
 
 
 def _keep(records: Records, run: _Run) -> _Run:
@@ -215,10 +244,10 @@ def _objective(records: Records) -> str:
     return records.gate.objective or ("environment" if has_environment(records.project) else "heldout")
 
 
-def _next_number(records: Records, dataset: Dataset) -> int:
+def _next_number(records: Records, run: _Run) -> int:
     """The number of the candidate: of the one that waits for its evaluation, else the next one."""
     releases = records.releases.list()
-    waiting = [release for release in releases if release.state == "candidate" and release.notes.get("dataset") == dataset.artifact.hash]
+    waiting = [release for release in releases if release.state == "candidate" and release.notes.get("request") == run.request]
     return waiting[-1].number if waiting else max((release.number for release in releases), default=0) + 1
 
 

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from noria.agent import hints
 from noria.agent.config import render_prompt
 from noria.config import Project
+from noria.errors import DataError
 from noria.evaluate.gate import Attempt, PairedSuite, decide
 from noria.evaluate.suites import Item, ItemResult, ResultsFile, Suite, SuiteRun, item_request, load_suite, read_results, run_suite, suite_paths
 from noria.lifecycle.channels import AgentChannel
@@ -51,11 +52,21 @@ class Trial:
 def plan_trial(records: Records, heldout: Suite | None, candidate_number: int) -> Trial:
     """The items for a candidate: the project's environment (or the held-out decisions), and every suite of `evals/`. Raises DataError."""
     protected = tuple(load_suite(path) for path in suite_paths(records.project.root / "evals"))
+    _check_names(protected, records)
     if heldout is not None:
         return Trial(objective=heldout, protected=protected)
     environment = load_environment(records.project)
     goals = environment.goals("evaluation", records.gate.num_goals, candidate_number)
     return Trial(objective=tuple(goals), protected=protected, environment=environment)
+
+
+def _check_names(protected: Sequence[Suite], records: Records) -> None:
+    """Raises DataError for a suite that bears the name of what the gate adds itself, and for a margin of no suite."""
+    names = [suite.name for suite in protected]
+    if reserved := [name for name in names if name in (OBJECTIVE, SPEED, MEMORY)]:
+        raise DataError(f"A suite in `evals/` is called {reserved[0]!r}, which is the gate's own name; rename the file.")
+    if unknown := [name for name in records.gate.margins if name not in names]:
+        raise DataError(f"`[gate] margins` names {unknown[0]!r}, but the suites in `evals/` are: {', '.join(names) or 'none'}. Correct the name.")
 
 
 def stake(records: Records) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from typing import Any
 
 from noria.schema import ToolCall, ToolSpec, new_id
 
+CALL_BEGINS = ("{", "<tool_call>", "[TOOL_CALLS]", "<|python_tag|>")
+"""How the text of a tool call begins, in our rendering and in those of models with a template of their own."""
 _SHORT = {"string": "str", "integer": "int", "number": "num", "boolean": "bool", "null": "null", "object": "object"}
 _SHORT_FORMATS = {"date": "date", "time": "time", "date-time": "datetime"}
 _TAGGED_CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
@@ -100,7 +102,7 @@ def _read_call(text: str, optional: Mapping[str, Sequence[str]]) -> ToolCall | N
         (name, arguments) = next(iter(data.items()))
     else:
         name, arguments = data.get("name"), data.get("arguments", data.get("parameters", {}))
-    if name not in optional or not isinstance(arguments, dict):
+    if not isinstance(name, str) or name not in optional or not isinstance(arguments, dict):
         return None
     given = {argument: value for argument, value in arguments.items() if value is not None or argument not in optional[name]}
     return ToolCall(id=new_id("call"), name=name, arguments=given)

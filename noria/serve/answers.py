@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from noria.agent import StepEvent
+from noria.model.tool_text import CALL_BEGINS
 from noria.schema import Delta, Generation, GenerationRequest, Generator, Message, Step, Turn
 from noria.serve.format import Usage, token_logprobs
 from noria.serve.receipts import StepView, usage_of
@@ -20,8 +21,6 @@ NUM_SEEDS = 2**31
 """Seeds of clients, which may be negative or 64 bits long, are taken modulo this."""
 DEFAULT_MAX_TOKENS = 256
 """Room for an answer of the model alone when the request names none."""
-_CALL_STARTS = ("{", "<tool_call>")
-"""How the text of a tool call begins, in our rendering and in that of models with a template of their own."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def _held_back(stream: Iterator[Delta | Generation], tools: bool, pieces: list[t
             continue
         held += item.text
         start = held.lstrip()
-        if start and not any(start.startswith(call) or call.startswith(start) for call in _CALL_STARTS):
+        if start and not any(start.startswith(call) or call.startswith(start) for call in CALL_BEGINS):
             decided = True
             yield Text(held)
             held = ""

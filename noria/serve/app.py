@@ -19,8 +19,8 @@ from noria.serve import problems
 from noria.serve.access import Access
 from noria.serve.chat import ChatEndpoint
 from noria.serve.metrics import Metrics
-from noria.serve.placing import RAW
 from noria.serve.records import router
+from noria.serve.resuming import finish_open_turns
 from noria.serve.runtime import Runtime
 from noria.serve.wire import ChatBody
 
@@ -135,12 +135,7 @@ def _resume(runtime: Runtime, started: object) -> None:
         if conversation is None or conversation.metadata.get("channel") != "http" or turn.created_at >= started:  # type: ignore[operator]
             continue
         try:
-            if conversation.metadata.get("mode") == RAW:
-                runtime.traces.finish_turn(turn.id, "failed")
-                continue
             with runtime.alone(conversation.id), runtime.engines.lease(runtime.release(conversation.release_id)) as serving:
-                for _ in serving.agent().resume(turn):
-                    pass
-            log.info("turn %s, which was interrupted, has been finished", turn.id)
+                finish_open_turns(runtime, conversation, serving)
         except NoriaError as error:
             log.warning("turn %s, which was interrupted, could not be finished: %s", turn.id, error)

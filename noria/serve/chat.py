@@ -23,6 +23,7 @@ from noria.serve.format import PING, Chunks, Heading, completion, error_event
 from noria.serve.metrics import Metrics
 from noria.serve.placing import RAW, Placed, place
 from noria.serve.pump import Pump
+from noria.serve.resuming import finish_open_turns
 from noria.serve.runtime import Runtime
 from noria.serve.serving import Serving
 from noria.serve.wire import ChatBody, ChatRequest, read_chat
@@ -83,6 +84,7 @@ class ChatEndpoint:
         runtime = self._runtime
         placed = place(runtime, chat, conversation_id)
         with runtime.alone(placed.conversation.id), runtime.engines.lease(placed.release) as serving:
+            finish_open_turns(runtime, placed.conversation, serving)
             turn = self._begin(placed, serving)
             try:
                 yield _heading(chat, placed, turn)

@@ -17,7 +17,8 @@ class ServeConfig(Section):
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
     allowed_hosts: tuple[str, ...] = ()
-    """Names, besides `host` and this machine's loopback names, under which requests may address the server (`Host` header, without port)."""
+    """Names, besides `host` and this machine's loopback names, under which requests may address the server (`Host` header, without port), such as
+    that of a proxy in front; needs keys, as `host` does."""
     api_keys_env: str | None = None
     """Name of the environment variable that holds the users' API keys, separated by commas; None asks for no key."""
     operator_keys_env: str | None = None
@@ -33,8 +34,11 @@ class ServeConfig(Section):
 
     @model_validator(mode="after")
     def _keys_when_open(self) -> Self:
-        if not is_loopback(self.host) and self.api_keys_env is None and self.operator_keys_env is None:
-            raise ValueError(f"`host` {self.host!r} is reachable from other machines; set `api_keys_env` (and `operator_keys_env`) first")
+        if self.api_keys_env is None and self.operator_keys_env is None:
+            if not is_loopback(self.host):
+                raise ValueError(f"`host` {self.host!r} is reachable from other machines; set `api_keys_env` (and `operator_keys_env`) first")
+            if foreign := [name for name in self.allowed_hosts if not is_loopback(name)]:
+                raise ValueError(f"`allowed_hosts` lets others in as {foreign[0]!r}; set `api_keys_env` (and `operator_keys_env`) first")
         return self
 
     def api_keys(self) -> frozenset[str]:

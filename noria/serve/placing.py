@@ -92,7 +92,8 @@ def _named(runtime: Runtime, request: ChatRequest, wanted: Target, conversation_
         )
     first = new_messages(request.messages)
     history = tuple(runtime.traces.history(conversation_id))
-    if first and visible(request.messages[:first]) != visible(history):
+    told = request.messages[:first]
+    if first and visible(told) != visible(history) and not runtime.traces.holds(conversation_id, told):  # turns that were stopped do not count
         raise ServeError(
             "`messages` tell another history than this conversation has. Send only what is new, or leave out the conversation to begin one.",
             409,

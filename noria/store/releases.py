@@ -18,7 +18,7 @@ MOVES: dict[ReleaseState, tuple[ReleaseState, ...]] = {
     "canary": ("live", "rejected"),
     "live": (),
     "retired": ("live", "rejected"),
-    "rejected": (),
+    "rejected": ("live",),
 }
 """From where a release may go. The live one goes only by another's coming: it is then retired in the same transaction."""
 

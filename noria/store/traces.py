@@ -78,6 +78,17 @@ class Traces:
             row = connection.execute(query).mappings().first()
         return read_conversation(row) if row is not None else None
 
+    def holds(self, conversation_id: str, messages: Sequence[Message]) -> bool:
+        """Whether these messages are all a conversation has, or what its client has seen of it (as `find_by_history`)."""
+        table = tables.conversations
+        with self._database.read() as connection:
+            row = connection.execute(select(table.c.history_hash, table.c.visible_hash).where(table.c.id == conversation_id)).first()
+        if row is None:
+            return False
+        return row.history_hash == blobs.chain("", (m.hash for m in messages)) or row.visible_hash == blobs.chain(
+            "", (blobs.visible_hash(m) for m in messages)
+        )
+
     def start_turn(self, conversation_id: str, messages: Sequence[Message]) -> Turn:
         """Begin a turn with the messages that came in. Raises DataError for an unknown conversation or no message."""
         if not messages:

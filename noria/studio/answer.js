@@ -1,6 +1,6 @@
 /* One answer: its text as it comes, the steps and sources behind it, and what people say of it. Everything is appended, nothing drawn anew. */
 
-import { post } from "./api.js";
+import { post, user } from "./api.js";
 import { Correction, corrected } from "./correction.js";
 import { el, icon, pretty, say, wheel } from "./dom.js";
 import { t } from "./strings.js";
@@ -83,7 +83,7 @@ export class Answer extends HTMLElement {
 
   async judge(good) {
     try {
-      await post("/v1/feedback", { receipt: this.receipt, kind: "thumb", value: good, source: "studio" });
+      await post("/v1/feedback", { receipt: this.receipt, kind: "thumb", value: good, source: user() });
     } catch (error) {
       this.notice.textContent = error.message;
       return;
@@ -101,7 +101,7 @@ export class Answer extends HTMLElement {
       event.preventDefault();
       if (!input.value.trim()) return;
       try {
-        await post("/v1/feedback", { receipt: this.receipt, kind: "comment", value: input.value.trim(), source: "studio" });
+        await post("/v1/feedback", { receipt: this.receipt, kind: "comment", value: input.value.trim(), source: user() });
         this.comment.remove();
         say(this.notice, "commentStored");
       } catch (error) {

@@ -1,6 +1,7 @@
 /* The public HTTP API as the page uses it; nothing here is private to the page. */
 
 const KEY = "noria.api_key";
+const USER = "noria.user";
 
 export class ApiError extends Error {
   constructor(message, status, code) {
@@ -8,6 +9,16 @@ export class ApiError extends Error {
     this.status = status;
     this.code = code;
   }
+}
+
+/** A name for this browser, so that the server can keep its conversations and judgements apart from others'. */
+export function user() {
+  let name = localStorage.getItem(USER);
+  if (!name) {
+    name = `studio-${Array.from(crypto.getRandomValues(new Uint8Array(6)), (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+    localStorage.setItem(USER, name);
+  }
+  return name;
 }
 
 /** Keep the API key for this browser tab only. */

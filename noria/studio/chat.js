@@ -1,11 +1,10 @@
 /* The conversation: one column that only grows, a composer, and a stream that can be stopped. */
 
-import { chat, get } from "./api.js";
+import { chat, get, user } from "./api.js";
 import { Answer } from "./answer.js";
 import { el, icon, wheel } from "./dom.js";
 
 const CONVERSATION = "noria.conversation";
-const USER = "noria.user";
 
 export class Chat extends HTMLElement {
   connectedCallback() {
@@ -172,16 +171,6 @@ export class Chat extends HTMLElement {
     this.follow = true;
     this.keepEnd();
   }
-}
-
-/** A name for this browser, so that the server can keep its conversations apart from others'. */
-function user() {
-  let name = localStorage.getItem(USER);
-  if (!name) {
-    name = `studio-${Array.from(crypto.getRandomValues(new Uint8Array(6)), (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
-    localStorage.setItem(USER, name);
-  }
-  return name;
 }
 
 customElements.define("noria-chat", Chat);

@@ -1,6 +1,6 @@
 /* "What should it have said?": edits an answer or a tool call and sends it as a demonstration. */
 
-import { get, post } from "./api.js";
+import { get, post, user } from "./api.js";
 import { el, pretty } from "./dom.js";
 import { FieldError, SchemaForm } from "./schema-form.js";
 import { t } from "./strings.js";
@@ -68,7 +68,7 @@ export class Correction extends HTMLElement {
     event.preventDefault();
     try {
       const value = this.kinds[1].checked ? this.callMessage() : this.replyMessage();
-      const body = { receipt: this.receipt, kind: "demonstration", value, source: "studio", role: this.role };
+      const body = { receipt: this.receipt, kind: "demonstration", value, source: user(), role: this.role };
       if (this.step !== null) body.step = this.step;
       await post("/v1/feedback", body);
       this.done(value);

@@ -115,7 +115,7 @@ def test_the_decided_format() -> None:
         "book_table(date:date, guests:int, wishes?:[str]) Book a table\n"
         "cancel(code?:str) Cancel a booking<|im_end|>\n"
         "<|im_start|>user\nA table tomorrow at half past six [2026-03-04; 18:30]<|im_end|>\n"
-        '<|im_start|>assistant\n{"book_table":{"date":"2026-03-04","guests":2}}<|im_end|>\n'
+        '<|im_start|>assistant\n{"book_table":{"date":"2026-03-04","guests":2,"wishes":null}}<|im_end|>\n'
         '<|im_start|>tool\n{"code":"A1"}<|im_end|>\n<|im_start|>assistant\n'
     )
 

@@ -6,8 +6,10 @@ The training itself is done beforehand: its artifact is built under the request 
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -149,14 +151,15 @@ class Desk:
         assert turn is not None
         records.feedback.add(turn.id, "demonstration", {"role": "assistant", "content": f"Of course, {source}."}, source, "operator", 0)
 
-    def train_beforehand(self, minutes: float) -> None:
+    def train_beforehand(self, minutes: float, **settings: Any) -> None:
         """Put the artifacts where `improve` will look for them."""
-        config = TuneConfig(minutes=minutes, seed=0)
+        config = TuneConfig(minutes=minutes, seed=0, **settings)
         with Records.open(self.project) as records:
             dataset = dataset_from_feedback(records)
             base = base_of(records, self.live)
-            inputs = {"dataset": dataset.artifact.hash, "base": base.address}
-            model = records.artifacts.build("model", inputs, config.model_dump(mode="json"), 0, lambda folder: {"train_seconds": 60.0})
+            inputs = {"dataset": dataset.artifact.hash, "base": base.address, "origin": base.origin_address}
+            told = config.model_dump(mode="json") | {"rendering": None}
+            model = records.artifacts.build("model", inputs, told, 0, lambda folder: {"train_seconds": 60.0})
             engine = {"model": model.hash}
             records.artifacts.build("engine", engine, {"format": "gguf"}, 0, lambda folder: {"size": (folder / WEIGHTS_FILE).write_text("weights")})
             assert build_engine(records, model, lambda *_: None).path.is_dir()
@@ -246,3 +249,36 @@ def test_without_feedback_there_is_nothing_to_learn(tmp_path: Path) -> None:
     project = write_small_project(tmp_path / "empty")
     with pytest.raises(DataError, match="There is nothing to learn from yet"):
         improve(project, progress=lambda *_: None)
+
+
+def test_a_margin_of_no_suite_is_refused_before_any_work(desk: Desk) -> None:
+    with (desk.project.root / "noria.toml").open("a") as file:
+        file.write("\n[gate.margins]\nmaners = 0.01\n")
+    project = Project.load(desk.project.root)
+    with pytest.raises(DataError, match="names 'maners', but the suites in `evals/` are: manners"):
+        improve(project, progress=lambda *_: None, loader=desk.load, train_minutes=2.0)
+    assert desk.num_asked == 1, "only the conversation that was corrected"
+    assert not (project.state_dir / RUN_FILE).exists()
+
+
+def test_other_settings_of_training_are_another_request(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "desk", after=rambling)
+    desk.train_beforehand(2.0)
+    desk.train_beforehand(2.0, learning_rate=0.002)
+    assert desk.improve().release.number == 2
+    desk.project = replace(desk.project, settings={**desk.project.settings, "train": {"learning_rate": 0.002}})
+    second = desk.improve()
+    assert (second.already_known, second.release.number) == (False, 3)
+
+
+def test_a_spent_error_budget_is_told_before_training(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "desk", after=rambling)
+    desk.train_beforehand(2.0)
+    settings = {**desk.project.settings, "gate": {**desk.project.settings.get("gate", {}), "horizon": 1}}
+    project = replace(desk.project, settings=settings)
+    assert not improve(project, progress=lambda *_: None, loader=desk.load, train_minutes=2.0).promoted
+    with Records.open(project) as records:
+        desk.teach(records, "operator-2")
+    with pytest.raises(DataError, match="error budget of this project is spent: `.gate. horizon` is 1"):
+        improve(project, progress=lambda *_: None, loader=desk.load, train_minutes=2.0)
+    assert not (project.state_dir / RUN_FILE).exists()

@@ -204,6 +204,15 @@ def test_a_no_runs_nothing_and_a_yes_to_something_else_confirms_nothing(desk: De
     assert desk.world.done == []
 
 
+def test_a_yes_counts_for_the_call_asked_about_and_once(desk: Desk) -> None:
+    desk.say("Cancel Q1", [{"cancel": {"code": "Q1"}}])
+    text, _, _ = desk.say("yes", [{"cancel": {"code": "Q12"}}])  # what was asked runs; the model then wants another
+    assert text.startswith("Shall I do this")
+    assert [name for name, _ in desk.world.done] == ["cancel Q1"]
+    text, _, _ = desk.say("yes", ["Done."])
+    assert [name for name, _ in desk.world.done] == ["cancel Q1", "cancel Q12"]
+
+
 def test_a_tool_that_fails_is_told_to_the_model(desk: Desk) -> None:
     _, steps, turn = desk.say("Is it full?", [{"full": {}}, "It is full."])
     assert (steps[1].state, steps[1].output, turn.state) == ("failed", {"state": "failed", "content": "All full."}, "done")

@@ -273,6 +273,22 @@ def test_anonymous_users_are_told_apart_by_conversation(records: Any, tmp_path: 
     assert set(rows) == {"train/thumbs", "evaluation/thumbs"}
 
 
+def test_a_user_stays_on_one_side_whatever_conversations_follow(records: Any, tmp_path: Path) -> None:
+    def users(side: str) -> set[str]:
+        path = task_path(tmp_path / "out", side, "thumbs")
+        return {row.prompt[-1].content.split()[0] for row in read_thumbs(path)} if path.is_file() else set()
+
+    held: set[str] = set()
+    for round_ in range(3):
+        for n in range(12):
+            turn = records.turn(records.conversation(f"u{n}"), f"u{n} {round_} {'abcdefghij'[n % 10] * 30}", ["ok"])
+            records.log.add(turn.id, "thumb", True, f"u{n}", "user")
+        run(records, tmp_path / "out", evaluation_share=0.5, near_duplicate_similarity=None)
+        assert not users("train") & users("evaluation")
+        assert not held or held == users("evaluation")
+        held = users("evaluation")
+
+
 def test_since_takes_only_what_is_new(records: Any, tmp_path: Path) -> None:
     first, second = (records.turn(records.conversation(u), "hi", [f"hello {u}"]) for u in ("ada", "bob"))
     records.log.add(first.id, "thumb", True, "ada", "user")

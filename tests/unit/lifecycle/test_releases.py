@@ -64,6 +64,15 @@ def test_the_gate_decides(records: Records) -> None:
     assert records.releases.moves(r4.id)[-1].reason == "because promote"
 
 
+def test_what_the_gate_rejected_goes_live_by_force_alone(records: Records) -> None:
+    first(records)
+    r2 = candidate(records, "two")
+    conclude(records, r2, report(records, r2, "reject"))
+    with pytest.raises(DataError, match=r"did not let r2 pass"):
+        promote(records, "r2")
+    assert promote(records, "r2", force="the suite was wrong").state == "live"
+
+
 def test_without_a_passing_report_only_force_promotes(records: Records) -> None:
     first(records)
     r2 = candidate(records, "two")

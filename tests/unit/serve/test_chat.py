@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from noria.errors import ModelError
-from noria.schema import Delta, Generation, GenerationRequest
+from noria.schema import Delta, Generation, GenerationRequest, Message
 from noria.testing import ScriptedGenerator
 
 HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
@@ -266,3 +266,13 @@ def test_what_is_said_never_reaches_the_log(desk: Any, caplog: pytest.LogCapture
     ours = [record.getMessage() for record in caplog.records if not record.name.startswith(("httpx", "httpcore", "sqlalchemy"))]
     assert ours
     assert not any("4711" in message for message in ours)
+
+
+def test_a_turn_that_a_kill_left_open_is_finished_before_the_next_one(desk: Any) -> None:
+    served = desk(lambda request: f"You said {[m.content for m in request.messages if m.role == 'user'][-1]}.")
+    first = served.chat("One").headers["x-noria-conversation"]
+    served.runtime.traces.start_turn(first, [Message(role="user", content="Two")])
+    assert served.chat("Three", conversation=first).status_code == 200
+    told = [message.content for message in served.runtime.traces.history(first)]
+    assert told == ["One", "You said One.", "Two", "You said Two.", "Three", "You said Three."]
+    assert served.runtime.traces.open_turns() == []

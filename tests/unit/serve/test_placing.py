@@ -110,3 +110,13 @@ def test_the_day_of_the_user_counts(desk: Any) -> None:
     assert kept.today.isoformat() == "2026-03-03"
     assert kept.metadata["shop"] == "Wien"
     assert "2026-03-04" in served.runtime.traces.history(first)[0].hints
+
+
+def test_a_turn_that_was_stopped_does_not_lock_its_conversation(desk: Any) -> None:
+    served = desk(lambda _: "Hello!")
+    first = conversation(served.chat("Hi"))
+    stopped = served.runtime.traces.start_turn(first, [Message(role="user", content="Wait")])
+    served.runtime.traces.finish_turn(stopped.id, "cancelled")
+    history = [user("Hi"), assistant("Hello!")]
+    assert conversation(served.chat("", messages=[*history, user("And?")], conversation=first)) == first
+    assert said(served, first) == ["Hi", "Hello!", "Wait", "And?", "Hello!"]
