@@ -59,7 +59,7 @@ HEADLINES = (
     (
         "gate",
         "power_paired_first_loss_0.05",
-        "chance that a true gain of 10 points is promoted, 200 items",
+        "chance that a true gain of 10 points is promoted, 200 items (5 % get worse, 15 % better)",
         "真实提升 10 个百分点、200 道题（5% 变差、15% 变好）时上线的概率",
     ),
     ("gate", "power_unpaired_first_loss_0.05", "the same with an unpaired z-test", "同上，用非配对 z 检验"),

@@ -23,9 +23,12 @@ _PHRASES: dict[str, dict[Language, str]] = {
     "ask": {"en": "Shall I do this: {what}? Please answer yes or no.", "zh": "确认执行“{what}”吗？请回答“是”或“否”。"},
 }
 _YES = re.compile(
-    r"^\W*(?:yes|yep|yeah|yup|sure|ok|okay|please do|go ahead|do it|confirm|confirmed|correct|that'?s right|right|of course|absolutely|certainly|"
-    r"是的?|对的?|好的?|好啊|可以|行|确认|没问题|没错|要的?|嗯|同意)(?:\b|(?<=[\u4e00-\u9fff]))"
+    r"^\W*(?:yes|yep|yeah|yup|sure|ok|okay|please do|go ahead|do it|confirm|confirmed|correct|that'?s right|right|of course|absolutely|certainly)\b"
 )
+_YES_ZH = re.compile(
+    r"\W*(?:(?:是的?|对的?|好的?|好啊|可以的?|行|确认|没问题|没错|要的?|嗯|同意)[吧啊呀]?[\s，,。.！!、]*)+(?:谢谢|多谢|请办理|就这样)?\W*"
+)
+"""The whole message: behind a Chinese yes anything may follow that makes it none (要多少钱)."""
 _NOT_YES = re.compile(r"\b(?:no|not|don'?t|wait|but|instead|cancel that|stop|never|rather|actually)\b|[不别等改没](?!问题|错)|[?？]")
 
 
@@ -46,7 +49,7 @@ def language_of(text: str, otherwise: Language = "en") -> Language:
 def is_yes(text: str) -> bool:
     """Whether a message is an explicit yes and nothing that takes it back."""
     lower = text.lower()
-    return bool(_YES.match(lower)) and not _NOT_YES.search(lower)
+    return bool(_YES.match(lower) or _YES_ZH.fullmatch(lower)) and not _NOT_YES.search(lower)
 
 
 def describe_call(description: str, arguments: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from noria.agent import Agent, AgentConfig, StepEvent, Toolbox, ToolContext, TurnEvent, tool
+from noria.agent.phrases import is_yes
 from noria.errors import ConfigError, ContextOverflowError, DataError, ModelError, ToolFailed
 from noria.schema import Delta, Message, Passage, Step, Turn
 from noria.store import Database, Traces
@@ -211,6 +212,27 @@ def test_a_yes_counts_for_the_call_asked_about_and_once(desk: Desk) -> None:
     assert [name for name, _ in desk.world.done] == ["cancel Q1"]
     text, _, _ = desk.say("yes", ["Done."])
     assert [name for name, _ in desk.world.done] == ["cancel Q1", "cancel Q12"]
+
+
+@pytest.mark.parametrize(
+    ("text", "yes"),
+    [
+        ("Yes, please", True),
+        ("ok", True),
+        ("好的，谢谢", True),
+        ("是的。", True),
+        ("可以", True),
+        ("嗯，好的", True),
+        ("要多少钱", False),
+        ("行李放哪里", False),
+        ("嗯，算了", False),
+        ("可以，但是八点", False),
+        ("yesterday", False),
+        ("no", False),
+    ],
+)
+def test_only_a_plain_yes_is_one(text: str, yes: bool) -> None:
+    assert is_yes(text) == yes
 
 
 def test_a_tool_that_fails_is_told_to_the_model(desk: Desk) -> None:
