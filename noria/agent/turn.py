@@ -7,6 +7,7 @@ going on after the step before. A step's idempotency key is made from its turn a
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
@@ -107,7 +108,12 @@ class TurnRun:
 
     def _asked_call(self) -> ToolCall | None:
         """The call the agent asked about in the turn before, unless this turn has already run a tool on the answer."""
-        if not self._turn.index or any(step.kind == "tool" for step in self._steps):
+        return None if any(step.kind == "tool" for step in self._steps) else self._asked_before
+
+    @cached_property
+    def _asked_before(self) -> ToolCall | None:
+        """The call that the turn before ended with asking about; read from the store once."""
+        if not self._turn.index:
             return None
         before = next(turn for turn in self._traces.turns(self._conversation.id) if turn.index == self._turn.index - 1)
         asked = [s for s in self._traces.steps(before.id) if s.kind == "guard" and (s.output or {}).get("decision") == "ask"]

@@ -168,10 +168,7 @@ def _begin(records: Records, live: Release, config: ImproveConfig, source: str) 
     """The improvement that was left unfinished, if it is the one asked for; else a new one, its dataset made and written down."""
     path = records.project.state_dir / RUN_FILE
     settings = _settings(records.project)
-
-    def given() -> Dataset:
-        return dataset_from_feedback(records) if source == FEEDBACK else dataset_from_file(records, Path(source).expanduser().resolve())
-
+    left, begun = None, False
     if path.is_file():
         try:
             left = _Run.model_validate_json(path.read_bytes())
@@ -179,12 +176,11 @@ def _begin(records: Records, live: Release, config: ImproveConfig, source: str) 
             left = None
         same = left is not None and (left.source, left.minutes, left.seed, left.settings) == (source, config.minutes, config.seed, settings)
         begun = left is not None and same and (left.live_id == live.id or _has_promoted(records, left, live))
-        if left is not None and begun:
-            if source == FEEDBACK and left.train_minutes is not None:  # what came in since is for the next one
-                return left, True
-            if left.dataset == given().artifact.hash:
-                return left, True
-    dataset = given()
+        if left is not None and begun and source == FEEDBACK and left.train_minutes is not None:  # what came in since is for the next one
+            return left, True
+    dataset = dataset_from_feedback(records) if source == FEEDBACK else dataset_from_file(records, Path(source).expanduser().resolve())
+    if left is not None and begun and left.dataset == dataset.artifact.hash:
+        return left, True
     run = _Run(source=source, minutes=config.minutes, seed=config.seed, live_id=live.id, dataset=dataset.artifact.hash, settings=settings)
     if _decided_before(records, run) is None:
         _check_level(records)
