@@ -17,6 +17,7 @@ from noria.data.examples import (
     Task,
     TextPairExample,
     ThumbsExample,
+    conversation_of,
     example_key,
     message_row,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "TextPairExample",
     "ThumbsExample",
     "check_task",
+    "conversation_of",
     "example_key",
     "jaccard",
     "message_row",

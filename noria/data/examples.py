@@ -258,6 +258,11 @@ def _check_calls(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> None
             raise ValueError(f"`messages[{index}].tool_call_id` is {message.tool_call_id!r}, which no call before it has")
 
 
+def conversation_of(example: Example, otherwise: str) -> str:
+    """What a row comes from: rows of one conversation stay on one side of a split and are not independent of each other."""
+    return str(example.metadata.get("conversation") or example.id or otherwise)
+
+
 def example_key(example: Example) -> str:
     """What makes two rows the same for learning: everything but where they come from."""
     row = example.to_row()

@@ -20,8 +20,9 @@ class EngineConfig(Section):
     """Device of a local engine: CPU or GPU for openvino; cpu, cuda, mps for transformers."""
     cache_gb: int = Field(default=1, ge=1)
     """Memory for the keys and values of conversations in the openvino engine, in gigabytes."""
-    cache_precision: Literal["f32", "f16", "u8"] = "f32"
-    """How keys and values are kept; with f32 an answer does not depend on what else is being answered."""
+    cache_precision: Literal["f32", "f16", "bf16", "u8"] = "f32"
+    """How keys and values are kept; with f32 an answer does not depend on what else is being answered. bf16 computes in bf16, too:
+    about twice the tokens a second for many chats on a processor that has it."""
     max_concurrent: int = Field(default=32, ge=1)
     """Requests answered at the same time; more wait."""
     max_batched_tokens: int = Field(default=512, ge=16)

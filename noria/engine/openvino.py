@@ -117,7 +117,7 @@ class OpenVINOGenerator:
     def _settings(self, exact: bool) -> dict[str, Any]:
         config = self._config
         threads = 1 if exact else config.threads or os.cpu_count() or 1
-        properties = {"INFERENCE_NUM_THREADS": threads, "KV_CACHE_PRECISION": config.cache_precision} if config.device == "CPU" else {}
+        properties = {"INFERENCE_NUM_THREADS": threads, **_arithmetic(config.cache_precision)} if config.device == "CPU" else {}
         return {
             "gguf": str(self._weights),
             "device": config.device,
@@ -129,3 +129,13 @@ class OpenVINOGenerator:
             "stop_ids": sorted(self._renderer.stop_ids),
             "eos_id": self._renderer.tokenizer.eos_id,
         }
+
+
+def _arithmetic(cache_precision: str) -> dict[str, Any]:
+    """OpenVINO's properties for a precision of the cache.
+
+    Left to itself the plugin computes in bf16 where the processor can (and then refuses any other cache), and rounds activations to int8 where
+    it has the instructions: answers would change with the machine and with what else is in the batch.
+    """
+    computed_in = "bf16" if cache_precision == "bf16" else "f32"
+    return {"KV_CACHE_PRECISION": cache_precision, "INFERENCE_PRECISION_HINT": computed_in, "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}

@@ -5,13 +5,14 @@ margins. Out: a `GateReport`. Nothing is run or stored here.
 
 A candidate is promoted only if all of this holds:
 - complete: every suite was run for both releases on the same items;
-- better: on the objective, a one-sided exact McNemar test (pass/fail) or paired BCa bootstrap (scores) at this evaluation's level;
+- better: on the objective, a one-sided exact McNemar test (pass/fail) or paired BCa bootstrap (scores) at this evaluation's level; where several
+  items come from one conversation, conversations are compared: an exact sign-flip test, which is McNemar's with one item each;
 - not worse: on each protected suite, non-inferiority at `protected_alpha` within its margin. All must hold, so the chance of letting a
   harmful candidate pass is at most `protected_alpha` with no correction for their number (intersection-union test, Berger 1982).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -24,6 +25,7 @@ from noria.schema.messages import Record
 
 MIN_SCORE_ITEMS = 20
 """Fewer scores than this and a bootstrap's error is not what it says."""
+BOOTSTRAP = "paired bootstrap (BCa)"
 TOO_FEW = "Too few items in"
 
 
@@ -88,7 +90,17 @@ class PairedSuite(Record):
     before: dict[str, float]
     after: dict[str, float]
     expected_ids: tuple[str, ...]
+    groups: tuple[str, ...] = ()
+    """The conversation of each expected item, where items come from conversations; without it each item stands for itself."""
     margin: float | None = None
+
+    @property
+    def grouped(self) -> bool:
+        return len(set(self.groups)) < len(self.groups)
+
+    @property
+    def unit(self) -> str:
+        return "conversations" if self.grouped else "items"
 
     def missing(self) -> str | None:
         """Why the pair cannot be compared, or None."""
@@ -105,8 +117,17 @@ class PairedSuite(Record):
         return None
 
     def columns(self) -> tuple[list[float], list[float]]:
-        ids = sorted(self.expected_ids)
-        return [self.before[i] for i in ids], [self.after[i] for i in ids]
+        """Aligned values of independent units: of items, or of conversations scaled so that their mean is the mean of the items."""
+        if not self.grouped:
+            ids = sorted(self.expected_ids)
+            return [self.before[i] for i in ids], [self.after[i] for i in ids]
+        scale = len(set(self.groups)) / len(self.expected_ids)
+        before, after = (paired.group_sums([values[i] for i in self.expected_ids], self.groups) * scale for values in (self.before, self.after))
+        return before.tolist(), after.tolist()
+
+    def gains_by_group(self) -> list[float]:
+        """Items gained minus items lost, a conversation."""
+        return paired.group_sums([self.after[i] - self.before[i] for i in self.expected_ids], self.groups).tolist()
 
 
 def decide(attempt: Attempt, suites: Sequence[PairedSuite], config: GateConfig, now: datetime) -> GateReport:
@@ -158,21 +179,28 @@ def _judge(suite: PairedSuite, level: float, config: GateConfig) -> SuiteResult:
 
 def _judge_objective(suite: PairedSuite, level: float) -> SuiteResult:
     before, after = suite.columns()
-    if suite.kind == "pass":
+    if suite.kind == "pass" and not suite.grouped:
         counts = paired.paired_counts([v > 0.5 for v in before], [v > 0.5 for v in after])
         interval = paired.score_interval(counts.gains, counts.losses, counts.n)
         found = _Finding("exact McNemar, one-sided", counts.effect, interval, float(paired.mcnemar_better(counts.gains, counts.losses)))
-    elif len(before) < MIN_SCORE_ITEMS:
-        return _too_few(suite, "paired bootstrap (BCa), one-sided", level, None, MIN_SCORE_ITEMS)
+    elif len(before) < (least := 2 if suite.kind == "pass" else MIN_SCORE_ITEMS):
+        return _too_few(suite, f"{BOOTSTRAP}, one-sided", level, None, least)
     else:
         boot = paired.paired_bootstrap(before, after, num_resamples=_num_resamples(level))
-        found = _Finding("paired bootstrap (BCa), one-sided", boot.effect, boot.interval, boot.p)
+        found = _Finding(f"{BOOTSTRAP}, one-sided", boot.effect, boot.interval, boot.p)
+        if suite.kind == "pass":
+            found = replace(found, test="exact sign-flip test of conversations, one-sided", p=paired.sign_flip_better(suite.gains_by_group()))
     passed = found.effect > 0 and found.p <= level
     if passed:
-        reason = f"Better on `{suite.suite}`: {_shown(found)}, p {found.p:.2g} <= {level:.2g}, n {len(before)}."
+        reason = f"Better on `{suite.suite}`: {_shown(found)}, p {found.p:.2g} <= {level:.2g}, {_size(suite)}."
     else:
         reason = f"Not shown to be better on `{suite.suite}`: {_shown(found)}, p {found.p:.2g} > {level:.2g}.{_hint(suite, level)}"
     return _result(suite, found, level, None, passed, reason)
+
+
+def _size(suite: PairedSuite) -> str:
+    n = len(suite.expected_ids)
+    return f"n {n} in {len(set(suite.groups))} conversations" if suite.grouped else f"n {n}"
 
 
 def _shown(found: _Finding) -> str:
@@ -181,7 +209,7 @@ def _shown(found: _Finding) -> str:
 
 def _hint(suite: PairedSuite, level: float) -> str:
     """What the objective could have shown at all, so that a rejection is not read as "no better"."""
-    if suite.kind != "pass":
+    if suite.kind != "pass" or suite.grouped:
         return ""
     before, after = suite.columns()
     share = sum(x != y for x, y in zip(before, after, strict=True)) / len(before)
@@ -191,21 +219,21 @@ def _hint(suite: PairedSuite, level: float) -> str:
 
 def _judge_protected(suite: PairedSuite, margin: float, alpha: float) -> SuiteResult:
     before, after = suite.columns()
-    if suite.kind == "pass":
+    if suite.kind == "pass" and not suite.grouped:
         counts = paired.paired_counts([v > 0.5 for v in before], [v > 0.5 for v in after])
         interval = paired.score_interval(counts.gains, counts.losses, counts.n)
         p = paired.noninferior_binary(counts.gains, counts.losses, counts.n, margin)
         found, least = _Finding("exact score test of non-inferiority", counts.effect, interval, p), paired.smallest_suite(margin, alpha)
     elif len(before) < MIN_SCORE_ITEMS:
-        return _too_few(suite, "paired bootstrap (BCa) of non-inferiority", alpha, margin, MIN_SCORE_ITEMS)
+        return _too_few(suite, f"{BOOTSTRAP} of non-inferiority", alpha, margin, MIN_SCORE_ITEMS)
     else:
         boot = paired.paired_bootstrap(before, after, threshold=-margin)
-        found, least = _Finding("paired bootstrap (BCa) of non-inferiority", boot.effect, boot.interval, boot.p), MIN_SCORE_ITEMS
+        found, least = _Finding(f"{BOOTSTRAP} of non-inferiority", boot.effect, boot.interval, boot.p), MIN_SCORE_ITEMS
     passed = found.p <= alpha
     if not passed and len(before) < least:
         return _too_few(suite, found.test, alpha, margin, least)
     word = "Not worse" if passed else "May be worse"
-    reason = f"{word} on `{suite.suite}`: {_shown(found)}, margin {margin:g}, p {found.p:.2g}, n {len(before)}."
+    reason = f"{word} on `{suite.suite}`: {_shown(found)}, margin {margin:g}, p {found.p:.2g}, {_size(suite)}."
     return _result(suite, found, alpha, margin, passed, reason)
 
 
@@ -218,7 +246,7 @@ def _judge_fact(suite: PairedSuite, margin: float) -> SuiteResult:
 
 
 def _too_few(suite: PairedSuite, test: str, alpha: float, margin: float | None, least: int) -> SuiteResult:
-    reason = f"{TOO_FEW} `{suite.suite}`: {len(suite.expected_ids)}, at least {least} are needed"
+    reason = f"{TOO_FEW} `{suite.suite}`: {len(suite.columns()[0])} {suite.unit}, at least {least} are needed"
     if margin is not None:
         reason += f" to show a loss below the margin {margin:g}; add items or widen the margin in `[gate] margins`"
     found = _Finding(test, _mean(suite.after) - _mean(suite.before), (-1.0, 1.0), 1.0)

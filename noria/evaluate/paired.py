@@ -3,7 +3,11 @@
 In: for pass/fail items the counts of a `PairedCounts` table, for scores two aligned arrays. Out: p-values and intervals; nothing is read
 or written. Higher is better throughout; an effect is after minus before. What a gate does with the p-values is in `gate`.
 
-Sources: exact McNemar test (McNemar 1947, Psychometrika 12); score interval and statistic for paired proportions (Tango 1998, Statistics
+Items of one dialogue are no independent draws: what is right or wrong in one turn tends to be in the next. `group_sums` makes one value of a
+group of items, and the tests then count groups.
+
+Sources: exact McNemar test (McNemar 1947, Psychometrika 12); sign-flip test (Fisher 1935, The Design of Experiments, section 21);
+score interval and statistic for paired proportions (Tango 1998, Statistics
 in Medicine 17); its exact unconditional non-inferiority test (Hsueh, Liu and Chen 2001, Biometrics 57); BCa bootstrap (Efron 1987, JASA 82);
 Holm (1979, Scandinavian Journal of Statistics 6); e-value of a betting mixture (Ville 1939; Waudby-Smith and Ramdas 2024, JRSS B 86).
 """
@@ -76,6 +80,30 @@ def mcnemar_better(gains: ArrayLike, losses: ArrayLike) -> Floats:
 def mcnemar_two_sided(gains: int, losses: int) -> float:
     """Two-sided exact McNemar p-value; 1 when no item tells the releases apart."""
     return float(min(1.0, 2 * float(mcnemar_better(max(gains, losses), min(gains, losses)))))
+
+
+def group_sums(values: ArrayLike, groups: Sequence[str]) -> Floats:
+    """One sum a group of items that belong together, in order of first appearance; `groups` names the group of each value."""
+    places = {group: place for place, group in enumerate(dict.fromkeys(groups))}
+    sums = np.bincount([places[group] for group in groups], weights=np.asarray(values, dtype=np.float64), minlength=len(places))
+    return sums.astype(np.float64)
+
+
+def sign_flip_better(differences: ArrayLike) -> float:
+    """One-sided exact p-value of "after is no better" from whole differences of independent groups (gains minus losses within each).
+
+    Each difference is as likely to have come out with the other sign; the p-value is the share of all signs whose sum is at least the observed
+    one, by convolution. With one item a group it is `mcnemar_better`.
+    """
+    steps = np.abs(np.rint(np.asarray(differences, dtype=np.float64)).astype(int))
+    observed = int(np.rint(np.sum(differences)))
+    weights = np.ones(1)  # of the sums -reach..reach
+    for step in steps[steps > 0]:
+        wider = np.zeros(weights.size + 2 * step)
+        wider[: weights.size] += weights / 2
+        wider[2 * step :] += weights / 2
+        weights = wider
+    return float(min(1.0, weights[weights.size // 2 + observed :].sum()))
 
 
 def mcnemar_e_value(gains: ArrayLike, losses: ArrayLike) -> Floats:

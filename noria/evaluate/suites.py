@@ -24,7 +24,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from noria.data import read_chat, read_objects
+from noria.data import conversation_of, read_chat, read_objects
 from noria.errors import DataError
 from noria.evaluate.metrics import TextMetric, exact_calls, named_calls, reply_matches, text_score
 from noria.schema import Generation, GenerationRequest, Generator, Message, ToolSpec, canonical_json
@@ -57,6 +57,8 @@ class Item(Record):
     reference: str = ""
     metric: TextMetric = "token_f1"
     today: date = DEFAULT_DAY
+    group: str = ""
+    """The conversation it comes from: items of one are not independent of each other. Empty where it stands for itself."""
 
 
 class Suite(Record):
@@ -88,6 +90,14 @@ class SuiteRun(Record):
     kind: SuiteKind
     expected_ids: tuple[str, ...]
     results: tuple[ItemResult, ...]
+    groups: tuple[str, ...] = ()
+    """The conversation of each expected item; empty where each stands for itself."""
+
+    @classmethod
+    def of(cls, suite: "Suite", results: Sequence[ItemResult]) -> "SuiteRun":
+        ids = tuple(item.id for item in suite.items)
+        groups = tuple(item.group or item.id for item in suite.items)
+        return cls(suite=suite.name, kind=suite.kind, expected_ids=ids, results=tuple(results), groups=groups)
 
     @property
     def complete(self) -> bool:
@@ -134,7 +144,8 @@ def chat_suite(path: Path, name: str, max_items: int | None = None) -> Suite:
             if train and index > 0:
                 item_id = f"{example.id or number}:{index}"
                 before, tools = example.messages[:index], example.tools or None
-                items.append(Item(id=item_id, kind="decision", messages=before, tools=tools, expect=expected_decision(message)))
+                group, expect = conversation_of(example, str(number)), expected_decision(message)
+                items.append(Item(id=item_id, kind="decision", messages=before, tools=tools, expect=expect, group=group))
     if max_items is not None and len(items) > max_items:
         items = [items[k * len(items) // max_items] for k in range(max_items)]
     return checked_suite(name, items, f"'{path}'")
@@ -269,7 +280,7 @@ def run_suite(
             stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return SuiteRun(suite=suite.name, kind=suite.kind, expected_ids=tuple(i.id for i in suite.items), results=tuple(results))
+    return SuiteRun.of(suite, results)
 
 
 def in_sharing_order(items: Sequence[Item]) -> list[Item]:

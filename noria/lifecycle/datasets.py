@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noria.data import ChatExample, Item, NearDuplicates, example_key, read_chat, read_preferences, read_thumbs, split_by_group, write_task
+from noria.data import (
+    ChatExample,
+    Item,
+    NearDuplicates,
+    conversation_of,
+    example_key,
+    read_chat,
+    read_preferences,
+    read_thumbs,
+    split_by_group,
+    write_task,
+)
 from noria.errors import DataError
 from noria.evaluate.suites import Suite, chat_suite
 from noria.feedback import FeedbackConfig, Redactor, export_artifact, read_report, task_path
@@ -68,7 +79,7 @@ def dataset_from_file(records: Records, path: Path) -> Dataset:
     def make(folder: Path) -> dict[str, Any]:
         redactor = Redactor(config)
         examples = [redactor.example(example) for example in read_chat(path)]
-        items = [Item(key=i, groups=(_group(example, i),)) for i, example in enumerate(examples)]
+        items = [Item(key=i, groups=(conversation_of(example, str(i)),)) for i, example in enumerate(examples)]
         sides = split_by_group(items, config.evaluation_share, config.split_seed).sides
         train = [example for i, example in enumerate(examples) if sides[i] == "train"]
         if not train:
@@ -107,10 +118,6 @@ def file_hash_of(path: Path) -> str:
     if not path.is_file():
         raise DataError(f"'{path}' does not exist. `--from` takes 'feedback', a chat file, or a folder that `noria feedback export` wrote.")
     return file_hash(path)
-
-
-def _group(example: ChatExample, index: int) -> str:
-    return str(example.metadata.get("conversation") or example.id or index)
 
 
 def _unseen(train: list[ChatExample], heldout: list[ChatExample], config: FeedbackConfig) -> list[ChatExample]:

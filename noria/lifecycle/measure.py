@@ -17,7 +17,15 @@ import numpy as np
 from noria.config import Project
 from noria.engine import EngineConfig, open_generator
 from noria.errors import ConfigError, DataError, ModelError
-from noria.evaluate.paired import mcnemar_two_sided, paired_bootstrap, paired_counts, score_interval, wilson_interval
+from noria.evaluate.paired import (
+    group_sums,
+    mcnemar_two_sided,
+    paired_bootstrap,
+    paired_counts,
+    score_interval,
+    sign_flip_better,
+    wilson_interval,
+)
 from noria.evaluate.suites import Item, Suite, SuiteRun, chat_suite, item_request, load_suite, run_suite
 from noria.lifecycle.releases import Records
 from noria.lifecycle.trial import Progress, as_served
@@ -115,9 +123,11 @@ def _metrics(run: SuiteRun) -> dict[str, Any]:
 
 
 def _compared(before: SuiteRun, after: SuiteRun) -> Mapping[str, Any]:
-    values = {r.id: r.value for r in before.results}
+    values = _by_id(before)
     pairs = [(values[r.id], r.value) for r in after.results]
     if before.kind == "pass":
+        if len(set(after.groups)) < len(after.groups):
+            return _conversations_compared(before, after)
         counts = paired_counts([x > 0.5 for x, _ in pairs], [y > 0.5 for _, y in pairs])
         interval, p = score_interval(counts.gains, counts.losses, counts.n), mcnemar_two_sided(counts.gains, counts.losses)
         return {"effect": counts.effect, "interval": interval, "test": "exact McNemar, two-sided", "p": p}
@@ -125,3 +135,17 @@ def _compared(before: SuiteRun, after: SuiteRun) -> Mapping[str, Any]:
         raise ConfigError("A comparison of scores needs two items or more.")
     boot = paired_bootstrap([x for x, _ in pairs], [y for _, y in pairs])
     return {"effect": boot.effect, "interval": boot.interval, "test": "paired bootstrap (BCa), two-sided", "p": min(1.0, 2 * min(boot.p, 1 - boot.p))}
+
+
+def _conversations_compared(before: SuiteRun, after: SuiteRun) -> Mapping[str, Any]:
+    """As `_compared`, counting conversations, since decisions of one are not independent."""
+    x, y = (group_sums([values[i] for i in after.expected_ids], after.groups) for values in (_by_id(before), _by_id(after)))
+    if len(x) < 2:
+        raise ConfigError("A comparison needs decisions of two conversations or more.")
+    boot = paired_bootstrap(x * len(x) / len(after.expected_ids), y * len(x) / len(after.expected_ids))
+    p = min(1.0, 2 * min(sign_flip_better(y - x), sign_flip_better(x - y)))
+    return {"effect": boot.effect, "interval": boot.interval, "test": "exact sign-flip test of conversations, two-sided", "p": p}
+
+
+def _by_id(run: SuiteRun) -> dict[str, float]:
+    return {result.id: result.value for result in run.results}

@@ -142,7 +142,7 @@ def _measure_suite(records: Records, release: Release, suite: Suite, load: Load,
     inputs = {**_parts(release), "suite": content}
     artifact = records.artifacts.build("evaluation", inputs, {"suite": suite.name, "release_parts": sorted(release.artifacts)}, 0, make)
     results = read_results(artifact.path / RESULTS_FILE)
-    return SuiteRun(suite=suite.name, kind=suite.kind, expected_ids=tuple(item.id for item in suite.items), results=tuple(results))
+    return SuiteRun.of(suite, results)
 
 
 def as_served(serving: Serving, item: Item) -> GenerationRequest:
@@ -216,8 +216,8 @@ def world_hash(project: Project) -> str:
 
 def _paired(name: str, role: Literal["objective", "protected"], runs: Sequence[dict[str, SuiteRun]]) -> PairedSuite:
     before, after = (_values(run[name].results) for run in runs)
-    kind = runs[0][name].kind
-    return PairedSuite(suite=name, role=role, kind=kind, before=before, after=after, expected_ids=runs[0][name].expected_ids)
+    run = runs[0][name]
+    return PairedSuite(suite=name, role=role, kind=run.kind, before=before, after=after, expected_ids=run.expected_ids, groups=run.groups)
 
 
 def _values(results: Sequence[ItemResult]) -> dict[str, float]:

@@ -104,3 +104,26 @@ def test_facts_are_compared_as_measured() -> None:
     heavier = suite("memory", [-0.0], [-0.7], kind="fact", margin=0.5)
     assert judge(objective(40, 0), heavier).decision == "reject"
     assert judge(objective(40, 0), heavier.model_copy(update={"margin": 0.8})).decision == "promote"
+
+
+def in_conversations(after: list[float], size: int) -> PairedSuite:
+    groups = tuple(f"c{k // size}" for k in range(len(after)))
+    return suite("objective", [0.0] * len(after), after, role="objective", groups=groups)
+
+
+def test_decisions_of_one_conversation_count_as_one_witness() -> None:
+    """Twenty gains in two conversations show less than twenty gains in twenty."""
+    two = [1.0] * 20 + [0.0] * 180
+    spread = ([1.0] + [0.0] * 9) * 20
+    assert judge(in_conversations(two, 10)).decision == "reject"
+    report = judge(in_conversations(spread, 10))
+    assert report.decision == "promote"
+    assert report.suites[0].test == "exact sign-flip test of conversations, one-sided"
+    assert report.suites[0].effect == pytest.approx(0.1)
+    assert "n 200 in 20 conversations" in report.reasons[0]
+
+
+def test_one_conversation_is_too_few() -> None:
+    report = judge(in_conversations([1.0] * 30, 30))
+    assert report.decision == "refuse"
+    assert "1 conversations" in report.reasons[0]

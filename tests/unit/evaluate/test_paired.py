@@ -156,3 +156,28 @@ def test_minimum_detectable_effect_is_found_as_often_as_said(n: int, alpha: floa
     draws = np.random.default_rng(n).multinomial(n, [(share + gain) / 2, (share - gain) / 2, 1 - share], size=2_000)
     power = np.mean((draws[:, 0] - draws[:, 1]) / np.sqrt(np.maximum(draws[:, 0] + draws[:, 1], 1)) >= stats.norm.isf(alpha))
     assert power == pytest.approx(0.8, abs=0.09)
+
+
+@given(st.lists(st.integers(-4, 4), min_size=1, max_size=9))
+def test_sign_flips_are_counted_exactly(differences: list[int]) -> None:
+    observed = sum(differences)
+    sums = [sum(sign * d for sign, d in zip(signs, differences, strict=True)) for signs in itertools.product((-1, 1), repeat=len(differences))]
+    assert paired.sign_flip_better(differences) == pytest.approx(np.mean([total >= observed for total in sums]))
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 5))
+def test_sign_flips_of_single_items_are_mcnemars_test(gains: int, losses: int, ties: int) -> None:
+    differences = [1] * gains + [-1] * losses + [0] * ties
+    assert paired.sign_flip_better(differences) == pytest.approx(float(paired.mcnemar_better(gains, losses)))
+
+
+def test_items_of_one_group_are_summed_in_order_of_appearance() -> None:
+    assert paired.group_sums([1, 0, 1, 1], ["b", "a", "b", "c"]).tolist() == [2.0, 0.0, 1.0]
+
+
+def test_dialogues_that_win_or_lose_as_a_whole_keep_the_level() -> None:
+    """Twenty decisions a dialogue that all turn out alike: counted one by one they cry wolf, counted by dialogue they do not."""
+    rng = np.random.default_rng(5)
+    runs = rng.choice([-20, 0, 20], size=(400, 12))
+    assert np.mean([paired.sign_flip_better(run) <= 0.05 for run in runs]) <= 0.06
+    assert np.mean(paired.mcnemar_better((runs == 20).sum(axis=1) * 20, (runs == -20).sum(axis=1) * 20) <= 0.05) > 0.3
