@@ -32,7 +32,7 @@ METHODS = ("full", "lora")
 CURVE = (25, 50, 100, 200)
 TODAY = date(2019, 3, 1)  # the day all dialogues of the data set take place
 SYSTEM = f"Today is {TODAY:%A} {TODAY}."
-TRAIN = {"method": "lora", "learning_rate": 1.5e-3, "call_weight": 6.0, "batch_tokens": 768, "epochs": 4.0}
+TRAIN = {"method": "lora", "learning_rate": 1.5e-3, "call_weight": 6.0, "batch_tokens": 768, "epochs": 3.0}
 Row = dict[str, Any]
 
 

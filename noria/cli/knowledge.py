@@ -22,14 +22,20 @@ def add(
     as_json: JsonOption = False,
 ) -> None:
     """Copy documents into `knowledge/`; they go live with the next release."""
+    from rich.console import Console
+
     from noria.lifecycle.knowledge import add_documents
 
     added = add_documents(open_project(project), paths)
-    emit(
-        as_json,
-        added,
-        lambda out: out.print(f"{added['documents']} documents in `knowledge/`, {added['passages']} passages. They go live with the next release."),
-    )
+
+    def draw(out: Console) -> None:
+        out.print(
+            f"{added['documents']} documents in `knowledge/`, {added['passages']} passages. They go live with the next release: `noria release new`."
+        )
+        for path, reason in sorted(added["failed"].items()):
+            out.print(f"Not taken up: '{path}': {reason}", markup=False, highlight=False, soft_wrap=True)
+
+    emit(as_json, added, draw)
 
 
 def search(

@@ -1,4 +1,4 @@
-"""`noria release list|show|promote|rollback|diff`."""
+"""`noria release list|show|new|promote|rollback|diff`."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ ReleaseName = Annotated[str, typer.Argument(metavar="NAME", help="A release: its
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(help="See releases, promote one, roll back, compare.", no_args_is_help=True)
-    for name, command in (("list", list_), ("show", show), ("promote", promote), ("rollback", rollback), ("diff", diff)):
+    for name, command in (("list", list_), ("show", show), ("new", new), ("promote", promote), ("rollback", rollback), ("diff", diff)):
         group.command(name)(command)
     app.add_typer(group, name="release")
 
@@ -51,6 +51,22 @@ def show(name: ReleaseName, project: ProjectOption = None, as_json: JsonOption =
                 out.print(f"  {suite.reason}", markup=False, highlight=False, soft_wrap=True)
 
     emit(as_json, told, draw)
+
+
+def new(project: ProjectOption = None, as_json: JsonOption = False) -> None:
+    """Make a candidate of changed prompts, [agent], tools and knowledge, on the live weights."""
+    from rich.console import Console
+
+    from noria.lifecycle import releases
+
+    with releases.Records.open(open_project(project)) as records:
+        release = releases.release_of_folder(records)
+
+    def draw(out: Console) -> None:
+        out.print(f"r{release.number} takes over: {', '.join(release.notes['changed'])}.", highlight=False)
+        out.print(f"It is not judged. To go live with it: noria release promote r{release.number} --force REASON", markup=False, highlight=False)
+
+    emit(as_json, release.model_dump(mode="json"), draw)
 
 
 def promote(

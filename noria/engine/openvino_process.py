@@ -105,7 +105,7 @@ class EngineProcess:
         if "error" in report:
             process.wait()
             if "No module named 'openvino_genai'" in report["error"]:
-                raise DependencyError("The openvino engine needs OpenVINO GenAI: `pip install openvino-genai`.")
+                raise DependencyError("The openvino engine needs OpenVINO GenAI: run `make install` in the clone of Noria.")
             raise ModelError(f"OpenVINO cannot load '{self._settings['gguf']}': {report['error']}.")
         self._process = process
         threading.Thread(target=self._read, args=(process,), name="noria-engine", daemon=True).start()

@@ -165,7 +165,9 @@ class _Grammars:
         try:
             import xgrammar
         except ImportError as error:
-            raise DependencyError("Tools and JSON schemas with the transformers engine need xgrammar: `pip install 'noria[train]'`.") from error
+            raise DependencyError(
+                "Tools and JSON schemas with the transformers engine need xgrammar: run `make install` in the clone of Noria."
+            ) from error
         self._xgrammar = xgrammar
         tokens = ["" if i in tokenizer.special_ids else token for i, token in enumerate(tokenizer.token_strings())]  # empty: never text
         info = xgrammar.TokenizerInfo(tokens, xgrammar.VocabType.BYTE_LEVEL, vocab_size=vocab_size, stop_token_ids=stop_ids)

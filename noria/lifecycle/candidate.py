@@ -50,7 +50,9 @@ def tune(records: Records, base: Base, dataset: Dataset, replay: list[Path], min
         from noria.train import Progress as TrainProgress
         from noria.train import TuneConfig
     except ImportError as error:
-        raise DependencyError(f"Training needs torch, transformers and peft ({error.name} is missing): `pip install 'noria[train]'`.") from error
+        raise DependencyError(
+            f"Training needs torch, transformers and peft ({error.name} is missing): run `make install` in the clone of Noria."
+        ) from error
 
     config = records.project.section("train", TuneConfig, {"minutes": minutes, "seed": seed})
     rendering = records.project.section("model", ModelConfig).rendering

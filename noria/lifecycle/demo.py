@@ -37,7 +37,7 @@ READY_SECONDS = 120.0
 class DemoConfig:
     """How much of everything."""
 
-    minutes: float = 5.0
+    minutes: float = 7.0
     """Minutes of training."""
     port: int = 8000
     """Port of the page; the next free one is taken where it is in use."""

@@ -66,17 +66,18 @@ def _machine(project: Project | None) -> Iterator[Finding]:
     do = "" if disk >= MIN_DISK_GB else f"An improvement writes a few GB; free some until {MIN_DISK_GB} GB are left."
     yield Finding(state="advice" if do else "ok", what="disk", found=f"{disk:.1f} GB free at '{place}'", do=do)
     yield Finding(state="ok", what="home", found=f"'{home_dir()}' (NORIA_HOME)")
-    yield _library("openvino_genai", "serving", "pip install noria")
+    yield _library("openvino_genai", "serving")
     for name in ("torch", "transformers", "peft"):
-        yield _library(name, "training", "pip install 'noria[train]'", needed=False)
+        yield _library(name, "training", needed=False)
     base = project.section("model", ModelConfig).base if project else DEFAULT_BASE
     yield _tried("weights", lambda: f"{base} at '{resolve(base, project.root if project else None).path}'")
 
 
-def _library(name: str, purpose: str, command: str, needed: bool = True) -> Finding:
+def _library(name: str, purpose: str, needed: bool = True) -> Finding:
     if importlib.util.find_spec(name) is not None:
         return Finding(state="ok", what=name, found=f"installed, for {purpose}")
-    return Finding(state="fault" if needed else "advice", what=name, found=f"not installed; it is needed for {purpose}", do=f"Run `{command}`.")
+    do = "Run `make install` in the clone of Noria."
+    return Finding(state="fault" if needed else "advice", what=name, found=f"not installed; it is needed for {purpose}", do=do)
 
 
 def _tried(what: str, look: Callable[[], str]) -> Finding:

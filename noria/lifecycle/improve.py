@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from noria.config import Project
-from noria.errors import DataError
+from noria.engine import EngineConfig
+from noria.errors import ConfigError, DataError
 from noria.evaluate.gate import GateConfig
 from noria.evaluate.suites import Suite, SuiteRun
 from noria.lifecycle.candidate import base_of, build_engine, tune
@@ -68,7 +69,7 @@ class _Run(Record):
     live_id: str
     dataset: str
     settings: str = ""
-    """Of what else in noria.toml the candidate depends on: a changed one is another request."""
+    """Of what else in the project folder the candidate depends on: a changed one is another request."""
     train_minutes: float | None = None
 
     @property
@@ -97,10 +98,17 @@ def improve(
         train_minutes: Time for training alone, instead of what `minutes` leaves.
 
     Raises:
+        ConfigError: the project's answers come from a remote engine.
         DataError: there is nothing to learn from.
         StoreError: another improvement of the project is at work.
     """
     config = project.section("improve", ImproveConfig, {"minutes": minutes, "seed": seed})
+    engine = project.section("engine", EngineConfig)
+    if engine.kind == "remote":
+        raise ConfigError(
+            f"`[engine] kind` is remote: answers come from {engine.url}, and training here could not change them. Set `kind` to openvino or "
+            "transformers in noria.toml, or train the model that the URL serves."
+        )
     _ = project.section("gate", GateConfig)  # a wrong one is told before any work
     started = time.monotonic()
     with project_lock(project, "improve"), Records.open(project, loader) as records:
@@ -167,7 +175,7 @@ def conclude(records: Records, candidate: Release, report: GateReport) -> Releas
 def _begin(records: Records, live: Release, config: ImproveConfig, source: str) -> tuple[_Run, bool]:
     """The improvement that was left unfinished, if it is the one asked for; else a new one, its dataset made and written down."""
     path = records.project.state_dir / RUN_FILE
-    settings = _settings(records.project)
+    settings = _settings(records)
     left, begun = None, False
     if path.is_file():
         try:
@@ -197,9 +205,10 @@ def _check_level(records: Records) -> None:
         )
 
 
-def _settings(project: Project) -> str:
-    """A hash of `[train]` and `[model]` as they stand in noria.toml."""
-    told = {name: project.settings.get(name, {}) for name in ("train", "model")}
+def _settings(records: Records) -> str:
+    """A hash of `[train]` and `[model]` as they stand in noria.toml, and of the folder's parts of a release."""
+    told: dict[str, Any] = {name: records.project.settings.get(name, {}) for name in ("train", "model")}
+    told |= freeze(records.project, records.artifacts)
     return hashlib.sha256(canonical_json(told).encode()).hexdigest()
 
 

@@ -15,10 +15,12 @@ from noria.evaluate import spending
 from noria.evaluate.gate import GateConfig
 from noria.model import resolve
 from noria.schema import GateReport, Release
-from noria.serve import Serving, load_release
+from noria.serve import Serving, changed_parts, first_release, freeze, load_release
 from noria.store import ArtifactStore, Database, FeedbackLog, Releases, Traces
 
 PROMOTED_BY_FORCE = "by force: "
+FOLDER = "folder"
+"""Origin of a release that took over what changed in the project folder: never judged, it spends no error budget."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +108,26 @@ def promote(records: Records, name: str, *, force: str | None = None, report: Ga
     return records.releases.move(release.id, "live", " ".join(kept.reasons), report)
 
 
+def release_of_folder(records: Records) -> Release:
+    """A candidate of the project folder as it stands now, on the live release's weights: changed prompts, `[agent]`, tools or knowledge.
+
+    It costs no training and is not judged; a person says why it may go live (`promote` with `force`).
+
+    Raises:
+        DataError: nothing differs from the live release.
+    """
+    live = first_release(records.project, records.releases, records.artifacts)
+    changed = changed_parts(records.project, records.artifacts, live)
+    if not changed:
+        raise DataError(f"Prompts, `[agent]`, tools and knowledge are as r{live.number}, which is live, has them; there is nothing to release.")
+    now = freeze(records.project, records.artifacts)
+    parts = {**live.artifacts, **{part: now[part] for part in changed}}
+    for release in records.releases.list():
+        if release.state == "candidate" and release.artifacts == parts and release.parent_id == live.id:
+            return release
+    return records.releases.add(parts, live.id, {"origin": FOLDER, "changed": changed})
+
+
 def _check_report(records: Records, release: Release, report: GateReport | None) -> None:
     label = f"r{release.number}"
     if report is None:
@@ -176,7 +198,7 @@ def budget(records: Records, config: GateConfig, before: int | None = None) -> B
     """
     failures = 0
     for release in records.releases.list():
-        attempted = release.parent_id is not None and (before is None or release.number < before)
+        attempted = release.parent_id is not None and release.notes.get("origin") != FOLDER and (before is None or release.number < before)
         if attempted and not any(report.decision == "promote" for report in records.releases.reports(release.id)):
             failures += 1
     level = spending.share(failures, config.alpha, config.horizon)

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from noria.agent import hints
 from noria.agent.config import render_prompt
 from noria.config import Project
+from noria.engine import EngineConfig
 from noria.errors import DataError
 from noria.evaluate.gate import Attempt, PairedSuite, decide
 from noria.evaluate.suites import Item, ItemResult, ResultsFile, Suite, SuiteRun, item_request, load_suite, read_results, run_suite, suite_paths
@@ -139,7 +140,7 @@ def _measure_suite(records: Records, release: Release, suite: Suite, load: Load,
         )
         return {"mean": run.mean, "n": len(run.results)}
 
-    inputs = {**_parts(release), "suite": content}
+    inputs = {**_parts(records, release), "suite": content}
     artifact = records.artifacts.build("evaluation", inputs, {"suite": suite.name, "release_parts": sorted(release.artifacts)}, 0, make)
     results = read_results(artifact.path / RESULTS_FILE)
     return SuiteRun.of(suite, results)
@@ -177,7 +178,7 @@ def measure_goals(records: Records, release: Release, environment: Environment, 
         results = read_results(folder / RESULTS_FILE)
         return {"mean": sum(r.value for r in results) / len(results), "n": len(results)}
 
-    inputs = {**_parts(release), "goals": content, "world": world_hash(records.project)}
+    inputs = {**_parts(records, release), "goals": content, "world": world_hash(records.project)}
     artifact = records.artifacts.build("evaluation", inputs, {"environment": environment.name, "num_goals": len(goals)}, 0, make)
     results = read_results(artifact.path / RESULTS_FILE)
     return SuiteRun(suite=OBJECTIVE, kind="pass", expected_ids=tuple(goal.id for goal in goals), results=tuple(results))
@@ -202,9 +203,11 @@ def _cut_transcripts(path: Path, done: set[str]) -> None:
         write_file(path, [f"{row}\n" for row in rows if json.loads(row)["goal"]["id"] in done])
 
 
-def _parts(release: Release) -> dict[str, str]:
-    """What of a release decides how it answers."""
-    return {part: name for part, name in release.artifacts.items() if part in ("engine", "prompts", "tools", "knowledge")}
+def _parts(records: Records, release: Release) -> dict[str, str]:
+    """What decides how a release answers: its parts, and by which arithmetic they are run."""
+    parts = {part: name for part, name in release.artifacts.items() if part in ("engine", "prompts", "tools", "knowledge")}
+    engine = records.project.section("engine", EngineConfig)
+    return {**parts, "arithmetic": f"{engine.kind}/{engine.device}/{engine.cache_precision}"}
 
 
 def world_hash(project: Project) -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _FORMAT = "2"  # part of the cache key: raise it when the conversion changes
-_NEEDS_TORCH = "Training and the transformers engine need torch: `pip install 'noria[train]'`."
+_NEEDS_TORCH = "Training and the transformers engine need torch: run `make install` in the clone of Noria."
 
 
 def load_for_training(base: BaseModel) -> "tuple[PreTrainedModel, Tokenizer]":

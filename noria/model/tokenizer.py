@@ -195,7 +195,7 @@ def _converted_by_transformers(path: Path) -> FastTokenizer:
     try:
         from transformers import AutoTokenizer
     except ImportError as error:
-        raise DependencyError(f"The tokenizer in '{path}' must be converted by transformers: `pip install 'noria[train]'`.") from error
+        raise DependencyError(f"The tokenizer in '{path}' must be converted by transformers: run `make install` in the clone of Noria.") from error
     try:
         return AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name).backend_tokenizer
     except Exception as error:  # whatever the converter stumbles over

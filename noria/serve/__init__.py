@@ -8,9 +8,9 @@ In: a project folder with a release (the first one is made from its base model).
 
 from noria.serve.app import create_app
 from noria.serve.config import ServeConfig
-from noria.serve.freeze import first_release, freeze
+from noria.serve.freeze import changed_parts, first_release, freeze
 from noria.serve.runtime import ChangeRelease, Runtime
 from noria.serve.server import run
 from noria.serve.serving import Serving, load_release
 
-__all__ = ["ChangeRelease", "Runtime", "ServeConfig", "Serving", "create_app", "first_release", "freeze", "load_release", "run"]
+__all__ = ["ChangeRelease", "Runtime", "ServeConfig", "Serving", "changed_parts", "create_app", "first_release", "freeze", "load_release", "run"]

@@ -1,7 +1,8 @@
 """The parts of a release that stand in the project folder, frozen as artifacts; and the first release of a project.
 
-In: prompts, tools and knowledge as they are now. Out: hashes for `Release.artifacts`. The same files give the same hashes and are not copied
-twice. Tools are frozen as the model sees them (their schemas); their code stays the project's, so that a repaired function needs no release.
+In: prompts with `[agent]`, tools and knowledge as they are now. Out: hashes for `Release.artifacts`. The same files give the same hashes and
+are not copied twice. Tools are frozen as the model sees them (their schemas); their code stays the project's, so that a repaired function needs no
+release.
 """
 
 import json
@@ -24,6 +25,7 @@ TOOLS_FILE = "tools.py"
 KNOWLEDGE_DIR = "knowledge"
 KNOWLEDGE_FILE = "knowledge.db"
 SPECS_FILE = "tools.json"
+AGENT_FILE = "agent.json"
 WAIT_SECONDS = 120.0
 
 
@@ -55,17 +57,25 @@ def changed_parts(project: Project, store: ArtifactStore, release: Release) -> l
 
 
 def _freeze_prompts(project: Project, store: ArtifactStore) -> str:
-    name = project.section("agent", AgentConfig).prompt
-    files = _files(project.root, [project.root / "prompts", project.root / name])
+    config = project.section("agent", AgentConfig)
+    files = _files(project.root, [project.root / "prompts", project.root / config.prompt])
+    settings = config.model_dump(mode="json")
 
     def copy(folder: Path) -> dict[str, int]:
         for relative in files:
             target = folder / relative
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(project.root / relative, target)
+        (folder / AGENT_FILE).write_text(json.dumps(settings, indent=1), encoding="utf-8")
         return {"num_files": len(files)}
 
-    return store.build("release", files, {"part": "prompts"}, 0, copy, WAIT_SECONDS).hash
+    return store.build("release", files, {"part": "prompts", "agent": settings}, 0, copy, WAIT_SECONDS).hash
+
+
+def frozen_agent(project: Project, prompts: Path) -> AgentConfig:
+    """`[agent]` as it stood when the release was made; of releases from before it was kept, as it stands now."""
+    path = prompts / AGENT_FILE
+    return AgentConfig.model_validate_json(path.read_bytes()) if path.is_file() else project.section("agent", AgentConfig)
 
 
 def _freeze_tools(project: Project, store: ArtifactStore) -> str:

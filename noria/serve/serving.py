@@ -20,7 +20,7 @@ from noria.errors import ArtifactError, ConfigError
 from noria.knowledge import KnowledgeBase
 from noria.model import resolve
 from noria.schema import Conversation, Generator, Message, Release, ToolSpec, Turn
-from noria.serve.freeze import KNOWLEDGE_FILE, SPECS_FILE, TOOLS_FILE
+from noria.serve.freeze import KNOWLEDGE_FILE, SPECS_FILE, TOOLS_FILE, frozen_agent
 from noria.store import ArtifactStore, Traces
 
 log = logging.getLogger("noria.serve")
@@ -84,8 +84,8 @@ class Serving:
 
 def load_release(project: Project, store: ArtifactStore, traces: Traces, release: Release) -> Serving:
     """Load what a release names. Raises ArtifactError, ModelError, DependencyError or ConfigError."""
-    config = project.section("agent", AgentConfig)
     prompts = _part(store, release, "prompts")
+    config = frozen_agent(project, prompts)
     state_dir = project.state_dir / "state"
     state_dir.mkdir(exist_ok=True)
     return Serving(

@@ -142,7 +142,7 @@ def _engine(url: URL) -> Engine:
         try:
             return create_engine(url, pool_pre_ping=True, pool_size=8, max_overflow=24)
         except ModuleNotFoundError as error:
-            raise StoreError("PostgreSQL needs the driver psycopg. Install it with `pip install 'noria[postgres]'`.") from error
+            raise StoreError("PostgreSQL needs the driver psycopg. Run `.venv/bin/pip install -e '.[postgres]'` in the clone of Noria.") from error
     if backend != "sqlite" or url.database in (None, "", ":memory:"):
         raise StoreError(f"'{url.render_as_string()}' cannot hold a project; allowed: 'sqlite:///PATH' and 'postgresql+psycopg://...'.")
     try:

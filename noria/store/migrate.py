@@ -32,7 +32,9 @@ def migrate(connection: Connection, to: str = HEAD) -> None:
     if revision == to:
         return
     if revision is not None and revision > HEAD:
-        raise StoreError(f"The database is at revision {revision!r}, this Noria knows up to {HEAD!r}. Upgrade with `pip install -U noria`.")
+        raise StoreError(
+            f"The database is at revision {revision!r}, this Noria knows up to {HEAD!r}. Run `git pull` and `make install` in the clone of Noria."
+        )
     from alembic import command
     from alembic.config import Config
 

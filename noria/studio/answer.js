@@ -2,8 +2,7 @@
 
 import { post, user } from "./api.js";
 import { Correction, corrected } from "./correction.js";
-import { el, icon, pretty, say, wheel } from "./dom.js";
-import { t } from "./strings.js";
+import { el, icon, pretty, say, sayError, sayLabel, wheel } from "./dom.js";
 
 export class Answer extends HTMLElement {
   /** `operator`: whether corrections count as a colleague's. */
@@ -58,7 +57,7 @@ export class Answer extends HTMLElement {
     this.thumbs = [true, false].map((good) =>
       el("button", { class: "tool", "aria-pressed": "false", tLabel: good ? "good" : "bad", onclick: () => this.judge(good) }, icon(good ? "up" : "down")));
     const copy = el("button", { class: "tool", tLabel: "copy", onclick: () => this.copy(copy) }, icon("copy"));
-    const correct = el("button", { class: "tool wide", onclick: () => this.correct(null, { text: this.text }) }, icon("edit"), el("span", { t: "correct" }));
+    const correct = el("button", { class: "tool wide", onclick: () => this.correct(null, { text: this.text }, correct) }, icon("edit"), el("span", { t: "correct" }));
     this.notice = el("span", { class: "notice", role: "status" });
     this.actions = el("div", { class: "actions" }, ...this.thumbs, copy, correct, this.notice);
     this.after.append(this.actions);
@@ -85,7 +84,7 @@ export class Answer extends HTMLElement {
     try {
       await post("/v1/feedback", { receipt: this.receipt, kind: "thumb", value: good, source: user() });
     } catch (error) {
-      this.notice.textContent = error.message;
+      sayError(this.notice, error);
       return;
     }
     this.thumbs.forEach((button, i) => button.setAttribute("aria-pressed", String(good === (i === 0))));
@@ -104,20 +103,21 @@ export class Answer extends HTMLElement {
         await post("/v1/feedback", { receipt: this.receipt, kind: "comment", value: input.value.trim(), source: user() });
         this.comment.remove();
         say(this.notice, "commentStored");
+        this.thumbs[1].focus();
       } catch (error) {
-        this.notice.textContent = error.message;
+        sayError(this.notice, error);
       }
     } }, input, el("button", { class: "plain", t: "commentSend" }));
     this.actions.after(this.comment);
   }
 
-  /** Open the correction of decision `step` (null: the answer itself). */
-  correct(step, said) {
+  /** Open the correction of decision `step` (null: the answer itself); focus comes back to `opener`. */
+  correct(step, said, opener) {
     this.form?.remove();
     const form = new Correction({ receipt: this.receipt, step, said, role: this.role_, done: (message) => {
       form.remove();
-      if (message) this.after.append(corrected(message));
-      this.actions.querySelector(".wide").focus();
+      if (message) this.after.append(corrected(message, this.role_));
+      opener.focus();
     } });
     this.form = form;
     this.after.append(form);
@@ -125,8 +125,13 @@ export class Answer extends HTMLElement {
   }
 
   async copy(button) {
-    await navigator.clipboard.writeText(this.text);
-    say(this.notice, "copied");
+    let copied = true;
+    try {
+      await navigator.clipboard.writeText(this.text);
+    } catch {
+      copied = copySelected(this.text);
+    }
+    say(this.notice, copied ? "copied" : "notCopied");
     button.focus();
   }
 }
@@ -147,7 +152,7 @@ class StepRow {
     this.node.dataset.state = step.state;
     this.mark.replaceChildren(step.state === "started" ? wheel() : icon(step.state === "done" ? "check" : "alert"));
     this.mark.setAttribute("role", "img");
-    this.mark.setAttribute("aria-label", t(step.state === "started" ? "running" : step.state));
+    sayLabel(this.mark, step.state === "started" ? "running" : step.state);
     if (this.step.kind === "retrieval") this.showSearch();
     else this.showCall();
   }
@@ -169,7 +174,7 @@ class StepRow {
 
   offerCorrection(decision, said) {
     if (decision === undefined || decision === null) return;
-    this.correctButton = el("button", { class: "tool wide", disabled: this.answer.receipt === undefined, onclick: () => this.answer.correct(decision, said) },
+    this.correctButton = el("button", { class: "tool wide", disabled: this.answer.receipt === undefined, onclick: () => this.answer.correct(decision, said, this.correctButton) },
       icon("edit"), el("span", { t: "correctStep" }));
     this.body.append(this.correctButton);
   }
@@ -182,6 +187,17 @@ class StepRow {
     this.body.replaceChildren(...(list.length || this.step.state === "started" ? list : [el("p", { class: "quiet", t: "noSources" })]));
     this.offerCorrection(decision, { call: { name: "search_knowledge", arguments: { query } } });
   }
+}
+
+/** Copy without the clipboard's interface, which browsers offer over HTTPS and on this machine only. */
+function copySelected(text) {
+  const area = el("textarea", { class: "unseen", readonly: true }, text);
+  document.body.append(area);
+  area.focus({ preventScroll: true });
+  area.select();
+  const copied = document.execCommand("copy");
+  area.remove();
+  return copied;
 }
 
 /** Results are text; JSON among them is shown as such. */

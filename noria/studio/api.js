@@ -2,12 +2,13 @@
 
 const KEY = "noria.api_key";
 const USER = "noria.user";
+const ENDED = "The connection ended before the answer did.";
 
 export class ApiError extends Error {
   constructor(message, status, code) {
     super(message);
     this.status = status;
-    this.code = code;
+    this.code = code ?? `HTTP ${status}`;
   }
 }
 
@@ -21,6 +22,11 @@ export function user() {
   return name;
 }
 
+/** Whether a key was entered in this browser tab. */
+export function hasKey() {
+  return sessionStorage.getItem(KEY) !== null;
+}
+
 /** Keep the API key for this browser tab only. */
 export function setKey(key) {
   sessionStorage.setItem(KEY, key);
@@ -31,7 +37,14 @@ function headers(extra = {}) {
   return key ? { ...extra, Authorization: `Bearer ${key}` } : extra;
 }
 
-async function checked(response) {
+/** `fetch` whose failures are ApiErrors, except a stop asked for. */
+async function request(path, options) {
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch (error) {
+    throw lost(error, "The server cannot be reached.", "no_connection");
+  }
   if (response.ok) return response;
   let error = {};
   try {
@@ -42,13 +55,18 @@ async function checked(response) {
   throw new ApiError(error.message ?? `HTTP ${response.status}`, response.status, error.code);
 }
 
+/** The ApiError of a failed connection; a stop asked for stays what it is. server-texts.js has the Chinese of each code. */
+function lost(error, message, code) {
+  return error.name === "AbortError" ? error : new ApiError(message, 0, code);
+}
+
 export async function get(path) {
-  return (await checked(await fetch(path, { headers: headers(), cache: "no-store" }))).json();
+  return (await request(path, { headers: headers(), cache: "no-store" })).json();
 }
 
 export async function post(path, body, options = {}) {
-  const request = { method: "POST", headers: headers({ "Content-Type": "application/json", ...options.headers }), body: JSON.stringify(body) };
-  return checked(await fetch(path, { ...request, signal: options.signal }));
+  const sent = headers({ "Content-Type": "application/json", ...options.headers });
+  return request(path, { method: "POST", headers: sent, body: JSON.stringify(body), signal: options.signal });
 }
 
 /**
@@ -66,7 +84,7 @@ export async function* chat({ model, text, conversation, user, signal }) {
     if (chunk.error) throw new ApiError(chunk.error.message, 500, chunk.error.code);
     yield chunk;
   }
-  throw new ApiError("The connection ended before the answer did.", 0, "connection_lost");
+  throw new ApiError(ENDED, 0, "connection_lost");
 }
 
 /** The `data` of server-sent events. */
@@ -75,7 +93,7 @@ async function* events(stream) {
   let rest = "";
   try {
     for (;;) {
-      const { value, done } = await reader.read();
+      const { value, done } = await reader.read().catch((error) => { throw lost(error, ENDED, "connection_lost"); });
       if (done) return;
       const blocks = (rest + value).split("\n\n");
       rest = blocks.pop();

@@ -1,21 +1,20 @@
 /* The shell: which section is shown, the language, the live release, and the watch for changes. */
 
-import { get, setKey } from "./api.js";
+import { get, hasKey, setKey } from "./api.js";
 import "./chat.js";
 import "./releases.js";
-import { el, icon, translate, wheel } from "./dom.js";
+import { el, icon, say, translate, wheel } from "./dom.js";
 import { currentLanguage, setLanguage } from "./strings.js";
 
 const POLL_MILLISECONDS = 2000;
 
 class Studio extends HTMLElement {
   async connectedCallback() {
-    document.documentElement.lang = currentLanguage() === "zh" ? "zh-CN" : "en";
     const tab = (name) => el("button", { role: "tab", id: `tab-${name}`, "aria-controls": `panel-${name}`, t: name, onclick: () => this.show(name), onkeydown: (event) => this.arrow(event) });
     this.tabs = { chat: tab("chat"), releases: tab("releases") };
     this.name = el("span", { class: "project" }, "Noria");
     this.live = el("span", { class: "live", hidden: true });
-    this.language = el("button", { class: "plain language", lang: "zh-CN", t: "otherLanguage", onclick: () => this.switchLanguage() });
+    this.language = el("button", { class: "plain language", t: "otherLanguage", onclick: () => this.switchLanguage() });
     this.fresh = el("button", { class: "tool fresh", tLabel: "newConversation", onclick: () => { this.show("chat"); this.chat.begin(); } }, icon("plus"), el("span", { t: "newConversation" }));
     this.offline = el("p", { class: "offline", role: "status", hidden: true, t: "offline" });
     this.chat = document.createElement("noria-chat");
@@ -25,6 +24,7 @@ class Studio extends HTMLElement {
       el("header", { class: "top" }, el("div", { class: "brand" }, wheel(), this.name, this.live),
         el("div", { class: "tabs", role: "tablist", tLabel: "sections" }, this.tabs.chat, this.tabs.releases), el("div", { class: "right" }, this.fresh, this.language)),
       this.offline, el("main", { id: "main" }, this.panels.chat, this.panels.releases));
+    this.inLanguage();
     this.show(location.hash === "#releases" ? "releases" : "chat");
     window.addEventListener("hashchange", () => this.show(location.hash === "#releases" ? "releases" : "chat"));
     await this.start();
@@ -94,19 +94,36 @@ class Studio extends HTMLElement {
 
   switchLanguage() {
     setLanguage(currentLanguage() === "zh" ? "en" : "zh");
-    document.documentElement.lang = currentLanguage() === "zh" ? "zh-CN" : "en";
-    this.language.lang = currentLanguage() === "zh" ? "en" : "zh-CN";
-    translate(document);
+    this.inLanguage();
     if (this.shown === "releases") this.releases.relabel().catch(() => {});
     else this.releases.shown = null;
   }
 
+  inLanguage() {
+    document.documentElement.lang = currentLanguage() === "zh" ? "zh-CN" : "en";
+    this.language.lang = currentLanguage() === "zh" ? "en" : "zh-CN";
+    translate(document);
+  }
+
+  /** Ask until there is a key: nothing works without one, so Escape opens the dialog again. */
   askKey() {
+    const refused = hasKey();
     const input = el("input", { type: "password", id: "key", autocomplete: "off", required: true });
-    const dialog = el("dialog", { class: "ask" }, el("form", { method: "dialog", onsubmit: () => { setKey(input.value.trim()); dialog.remove(); this.start(); } },
-      el("h2", { t: "keyTitle" }), el("div", { class: "field" }, el("label", { for: "key", t: "key" }), input), el("div", { class: "row" }, el("button", { class: "primary", t: "enter" }))));
+    const problem = el("p", { class: "problem", role: "alert", id: "key-problem" });
+    const enter = (event) => {
+      event.preventDefault();
+      setKey(input.value.trim());
+      dialog.remove();
+      this.start();
+    };
+    const dialog = el("dialog", { class: "ask", "aria-labelledby": "key-title", onclose: () => dialog.isConnected && dialog.showModal() }, el("form", { method: "dialog", onsubmit: enter },
+      el("h2", { id: "key-title", t: "keyTitle" }), problem, el("div", { class: "field" }, el("label", { for: "key", t: "key" }), input), el("div", { class: "row" }, el("button", { class: "primary", t: "enter" }))));
     this.append(dialog);
     dialog.showModal();
+    if (!refused) return;
+    say(problem, "keyRefused");
+    input.setAttribute("aria-invalid", "true");
+    input.setAttribute("aria-describedby", problem.id);
   }
 }
 

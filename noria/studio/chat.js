@@ -2,7 +2,7 @@
 
 import { chat, get, user } from "./api.js";
 import { Answer } from "./answer.js";
-import { el, icon, wheel } from "./dom.js";
+import { composing, el, icon, wheel } from "./dom.js";
 
 const CONVERSATION = "noria.conversation";
 
@@ -51,7 +51,7 @@ export class Chat extends HTMLElement {
   welcome() {
     const card = (title, text) => el("li", {}, el("h3", { t: title }), el("p", { t: text }));
     return el("section", { class: "welcome" }, wheel(), el("h1", { t: "emptyTitle" }), el("p", { class: "lead", t: ["emptyLead", { name: this.project.name }] }),
-      el("ol", {}, card("emptyTalk", "emptyTalkText"), card("emptyJudge", "emptyJudgeText"), card("emptyCorrect", "emptyCorrectText")));
+      el("ol", {}, card("emptyTalk", "emptyTalkText"), card("emptyJudge", "emptyJudgeText"), card("emptyCorrect", this.project.operator ? "emptyCorrectText" : "emptyCorrectText_user")));
   }
 
   async restore(id) {
@@ -101,7 +101,7 @@ export class Chat extends HTMLElement {
       await this.read(answer, text, controller.signal);
     } catch (error) {
       if (error.name === "AbortError") answer.fail("stopped", {}, null);
-      else answer.fail("failedAnswer", { message: error.message }, () => { answer.remove(); this.log.lastElementChild.remove(); this.send(text); });
+      else answer.fail("failedAnswer", { message: error.message, code: error.code }, () => { answer.remove(); this.log.lastElementChild.remove(); this.send(text); });
     }
     if (this.controller === controller) {
       this.controller = null;
@@ -145,8 +145,9 @@ export class Chat extends HTMLElement {
   }
 
   key(event) {
+    if (composing(event)) return;
     if (event.key === "Escape") this.stop();
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    if (event.key !== "Enter" || event.shiftKey) return;
     event.preventDefault();
     if (!this.controller) this.form.requestSubmit();
   }

@@ -1,9 +1,8 @@
 /* "What should it have said?": edits an answer or a tool call and sends it as a demonstration. */
 
 import { get, post, user } from "./api.js";
-import { el, pretty } from "./dom.js";
+import { composing, el, pretty, sayError } from "./dom.js";
 import { FieldError, SchemaForm } from "./schema-form.js";
-import { t } from "./strings.js";
 
 let toolsOnce = null;
 let forms = 0;
@@ -34,10 +33,10 @@ export class Correction extends HTMLElement {
     this.replyPart = el("div", { class: "field" }, el("label", { for: this.reply.id, t: "reply" }), this.reply);
     this.callPart = el("div", {}, el("div", { class: "field" }, el("label", { for: this.tool.id, t: "tool" }), this.tool), this.parameters);
     this.kinds = ["reply", "call"].map((kind) => el("input", { type: "radio", name, value: kind, onchange: () => this.showKind() }));
-    this.form = el("form", { class: "correction", novalidate: true, onsubmit: (event) => this.save(event), onkeydown: (event) => event.key === "Escape" && this.done(null) },
+    this.form = el("form", { class: "correction", novalidate: true, onsubmit: (event) => this.save(event), onkeydown: (event) => event.key === "Escape" && !composing(event) && this.done(null) },
       el("h3", { t: this.step === null ? "correctionTitle" : "correctStep" }),
-      el("p", { class: "quiet", t: "correctionLead" }),
-      el("div", { class: "choices", role: "radiogroup" },
+      el("p", { class: "quiet", t: this.role === "operator" ? "correctionLead" : "correctionLead_user" }),
+      el("div", { class: "choices", role: "radiogroup", tLabel: "correctionKind" },
         el("label", {}, this.kinds[0], el("span", { t: "asReply" })), el("label", {}, this.kinds[1], el("span", { t: "asCall" }))),
       this.replyPart, this.callPart, this.problem,
       el("div", { class: "row" }, el("button", { class: "primary", t: "save" }), el("button", { type: "button", class: "plain", t: "cancel", onclick: () => this.done(null) })));
@@ -73,22 +72,22 @@ export class Correction extends HTMLElement {
       await post("/v1/feedback", body);
       this.done(value);
     } catch (error) {
-      this.problem.textContent = error.message;
+      sayError(this.problem, error);
     }
   }
 
   replyMessage() {
     const content = this.reply.value.trim();
-    if (!content) throw new FieldError(t("emptyReply"));
-    if (content === (this.said.text ?? "").trim()) throw new FieldError(t("sameAnswer"));
+    if (!content) throw new FieldError("emptyReply");
+    if (content === (this.said.text ?? "").trim()) throw new FieldError("sameAnswer");
     return { role: "assistant", content };
   }
 
   callMessage() {
-    if (!this.fields) throw new FieldError(t("chooseTool"));
+    if (!this.fields) throw new FieldError("chooseTool");
     const call = { name: this.tool.value, arguments: JSON.stringify(this.fields.read()) };
     const said = this.said.call;
-    if (said && said.name === call.name && sorted(said.arguments) === sorted(JSON.parse(call.arguments))) throw new FieldError(t("sameAnswer"));
+    if (said && said.name === call.name && sorted(said.arguments) === sorted(JSON.parse(call.arguments))) throw new FieldError("sameAnswer");
     return { role: "assistant", content: null, tool_calls: [{ id: "call_0", type: "function", function: call }] };
   }
 }
@@ -100,9 +99,9 @@ function sorted(values) {
   return JSON.stringify(Object.entries(values ?? {}).sort(([one], [other]) => (one < other ? -1 : 1)));
 }
 
-/** What was stored, shown under the answer it corrects. */
-export function corrected(message) {
+/** What was stored, shown under the answer it corrects; what a user wrote is trained on only if the team accepts it. */
+export function corrected(message, role) {
   const call = message.tool_calls?.[0]?.function;
   const said = call ? el("pre", {}, `${call.name}\n${pretty(JSON.parse(call.arguments))}`) : el("p", { class: "said" }, message.content);
-  return el("div", { class: "corrected", role: "status" }, el("p", { class: "quiet", t: "correctionStored" }), said);
+  return el("div", { class: "corrected", role: "status" }, el("p", { class: "quiet", t: role === "operator" ? "correctionStored" : "correctionStored_user" }), said);
 }

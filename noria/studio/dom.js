@@ -38,6 +38,22 @@ export function say(node, key, values = {}) {
   setText(node, "t", [key, values]);
 }
 
+/** Tell of an error: a form's (`key`, `values`), the server's (`message`, `code`). */
+export function sayError(node, error) {
+  if (error.key) say(node, error.key, error.values);
+  else say(node, "server", { message: error.message, code: error.code });
+}
+
+/** Change the translated label of an element made by `el`. */
+export function sayLabel(node, key) {
+  setText(node, "tLabel", key);
+}
+
+/** Whether a key belongs to an input method that is composing; Safari tells so of its last Enter by the code 229 only. */
+export function composing(event) {
+  return event.isComposing || event.keyCode === 229;
+}
+
 function translateOne(node) {
   const values = node.dataset.values ? JSON.parse(node.dataset.values) : {};
   if (node.dataset.t) node.textContent = t(node.dataset.t, values);

@@ -56,9 +56,9 @@ export class Releases extends HTMLElement {
 
   ask(release, action, question) {
     const reason = el("input", { type: "text", id: "reason", maxlength: 1000 });
-    const dialog = el("dialog", { class: "ask", onclose: () => dialog.remove() },
+    const dialog = el("dialog", { class: "ask", "aria-labelledby": "ask-title", onclose: () => dialog.remove() },
       el("form", { method: "dialog", onsubmit: () => this.change(release, action, reason.value) },
-        el("h2", { t: [question, { release: release.name }] }), el("p", { t: `${question}Text` }),
+        el("h2", { id: "ask-title", t: [question, { release: release.name }] }), el("p", { t: `${question}Text` }),
         el("div", { class: "field" }, el("label", { for: "reason", t: "reason" }), reason),
         el("div", { class: "row" }, el("button", { class: "primary", t: action }),
           el("button", { type: "button", class: "plain", t: "cancel", onclick: () => dialog.close() }))));
@@ -71,7 +71,7 @@ export class Releases extends HTMLElement {
       await post(`/v1/releases/${encodeURIComponent(release.id)}/${action}`, { reason });
       say(this.notice, "becameLive", { release: release.name });
     } catch (error) {
-      say(this.notice, "changeFailed", { message: error.message });
+      say(this.notice, "changeFailed", { message: error.message, code: error.code });
     }
     await this.refresh();
   }
@@ -82,7 +82,7 @@ export class Releases extends HTMLElement {
     const budget = { spent: number(report.alpha_spent, 4), left: number(report.alpha_left, 4) };
     return el("section", { class: `report ${report.decision}` },
       el("h3", {}, el("span", { t: "gateReport" }), " ", el("span", { class: "verdict", t: `decision_${report.decision}` })),
-      report.reasons.length ? el("ul", { class: "reasons" }, ...report.reasons.map((reason) => el("li", {}, reason))) : null,
+      report.reasons.length ? el("ul", { class: "reasons" }, ...report.reasons.map((reason) => el("li", { t: ["server", { message: reason }] }))) : null,
       el("div", { class: "wide-table", tabindex: 0, role: "region", tLabel: "gateReport" }, el("table", {},
         el("thead", {}, el("tr", {}, ...columns.map((name) => el("th", { scope: "col", t: name })))),
         el("tbody", {}, ...report.suites.map((suite) => this.row(suite, at))))),
@@ -92,10 +92,11 @@ export class Releases extends HTMLElement {
   row(suite, at) {
     const [low, high] = suite.interval;
     const cells = [number(suite.n, 0), number(suite.before, 3), number(suite.after, 3), number(suite.effect, 3, true)].map((text) => el("td", { class: "figure" }, text));
-    return el("tr", { class: suite.passed ? "passed" : "not-passed", title: suite.reason }, el("th", { scope: "row" }, suite.suite), el("td", { t: `role_${suite.role}` }),
+    return el("tr", { class: suite.passed ? "passed" : "not-passed" }, el("th", { scope: "row" }, suite.suite), el("td", { t: `role_${suite.role}` }),
       ...cells, el("td", {}, interval(suite, at), el("span", { class: "figure small" }, `${number(low, 3, true)} … ${number(high, 3, true)}`)),
-      el("td", {}, suite.test), el("td", { class: "figure" }, suite.p < 0.0001 ? "< 0.0001" : number(suite.p, 4)),
-      el("td", {}, el("span", { class: "verdict", t: suite.passed ? "passed" : "notPassed" })));
+      el("td", { t: ["server", { message: suite.test }] }), el("td", { class: "figure" }, suite.p < 0.0001 ? "< 0.0001" : number(suite.p, 4)),
+      el("td", {}, el("span", { class: "verdict", t: suite.passed ? "passed" : "notPassed" }),
+        suite.reason ? el("p", { class: "why", t: ["server", { message: suite.reason }] }) : null));
   }
 
   table(release, key, values) {

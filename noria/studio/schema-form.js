@@ -1,9 +1,14 @@
 /* A form for the arguments of a tool, made from its JSON Schema. Reading it gives the arguments, or names the field that is wrong. */
 
 import { el } from "./dom.js";
-import { t } from "./strings.js";
 
-export class FieldError extends Error {}
+/** What is wrong with a form: the `key` and `values` of a text of the page. */
+export class FieldError extends Error {
+  constructor(key, values = {}) {
+    super(key);
+    Object.assign(this, { key, values });
+  }
+}
 
 let fields = 0;
 
@@ -61,7 +66,7 @@ class Field {
 
   wrong(key) {
     this.control.focus();
-    return new FieldError(t(key, { field: this.name }));
+    return new FieldError(key, { field: this.name });
   }
 }
 
@@ -73,15 +78,15 @@ const CONTROLS = {
   time: input("time"),
   integer: input("number", { step: 1 }),
   number: input("number", { step: "any" }),
-  boolean: (field, value) => choice(field, [["true", t("yes")], ["false", t("no")]], value === undefined ? "" : String(value)),
+  boolean: (field, value) => choice(field, [["true", { t: "yes" }], ["false", { t: "no" }]], value === undefined ? "" : String(value)),
   choice: (field, value) => choice(field, field.schema.enum.map((option, i) => [String(i), String(option)]), String(field.schema.enum.indexOf(value))),
   lines: (field, value) => el("textarea", { id: field.id, rows: 3 }, (value ?? []).join("\n")),
   json: (field, value) => el("textarea", { id: field.id, rows: 4, class: "code", spellcheck: "false" }, value === undefined ? "" : JSON.stringify(value, null, 2)),
 };
 
 function choice(field, options, value) {
-  const blank = el("option", { value: "" }, field.required ? "" : t("unset"));
-  return el("select", { id: field.id }, blank, ...options.map(([key, text]) => el("option", { value: key, selected: key === value }, text)));
+  const blank = el("option", { value: "", t: field.required ? null : "unset" });
+  return el("select", { id: field.id }, blank, ...options.map(([key, text]) => el("option", { value: key, selected: key === value, t: text.t }, text.t ? null : text)));
 }
 
 /** The kind of control that fits a property. */

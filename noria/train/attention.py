@@ -9,7 +9,7 @@ Registered with transformers under the name `noria_packed`, so that every decode
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.nn import functional
@@ -18,6 +18,8 @@ from transformers import AttentionInterface, PreTrainedModel
 from noria.errors import ModelError
 
 NAME = "noria_packed"
+MAX_WRITTEN_OUT = 1024
+"""Keys up to which attention on a processor is written out: above that its memory, heads x time x keys, outgrows what it saves."""
 
 
 @dataclass(frozen=True)
@@ -98,21 +100,57 @@ def packed_attention(
     Returns:
         (1, time, heads, dim) and no weights.
     """
-    grouped = query.shape[1] != key.shape[1]
+    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     parts: list[torch.Tensor] = []
     for segment in segments or [Segment(0, query.shape[2])]:
         here = slice(segment.start, segment.end)
-        keys, values, mask = key[:, :, here], value[:, :, here], None
+        keys, values, num_before = key[:, :, here], value[:, :, here], 0
         if segment.prefix is not None:
             before = slice(*segment.prefix)
+            num_before = before.stop - before.start
             keys, values = torch.cat((key[:, :, before], keys), dim=2), torch.cat((value[:, :, before], values), dim=2)
-            mask = _causal_after(segment.prefix[1] - segment.prefix[0], segment.end - segment.start, query)
-        parts.append(
-            functional.scaled_dot_product_attention(
-                query[:, :, here], keys, values, attn_mask=mask, is_causal=mask is None, scale=scaling, dropout_p=dropout, enable_gqa=grouped
-            )
-        )
+        parts.append(_attend(query[:, :, here], keys, values, num_before, scale, dropout))
     return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
+
+
+def _attend(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, num_before: int, scale: float, dropout: float) -> torch.Tensor:
+    """(1, heads, time, dim): each position sees the `num_before` first keys and, of the others, those up to its own."""
+    if query.device.type == "cpu" and keys.shape[2] <= MAX_WRITTEN_OUT and not dropout:
+        return cast(torch.Tensor, _WrittenOut.apply(query, keys, values, num_before, scale))
+    mask = _causal_after(num_before, query.shape[2], query) if num_before else None
+    return functional.scaled_dot_product_attention(
+        query, keys, values, attn_mask=mask, is_causal=mask is None, scale=scale, dropout_p=dropout, enable_gqa=query.shape[1] != keys.shape[1]
+    )
+
+
+class _WrittenOut(torch.autograd.Function):
+    """softmax(scale Q K^T) V with the probabilities kept for the way back: for short sequences faster on a processor than torch's fused kernel,
+    whose backward pass does not use the matrix units. Query heads that share a key head are one taller matrix."""
+
+    @staticmethod
+    def forward(ctx: Any, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, num_before: int, scale: float) -> torch.Tensor:
+        _, heads, length, dim = query.shape
+        groups = keys.shape[1]
+        query, keys = query.to(values.dtype), keys.to(values.dtype)
+        tall = (query * scale).reshape(groups, heads // groups * length, dim)
+        mask = _causal_after(num_before, length, tall).repeat(heads // groups, 1)
+        shares = torch.baddbmm(mask[None], tall, keys[0].transpose(1, 2)).softmax(dim=-1)
+        out = torch.bmm(shares, values[0])
+        ctx.save_for_backward(tall, keys, values, shares)
+        ctx.scale = scale
+        return out.view(1, heads, length, dim)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        tall, keys, values, shares = ctx.saved_tensors
+        shape = gradients[0].shape
+        out = gradients[0].reshape(tall.shape).to(values.dtype)
+        into_values = torch.bmm(shares.transpose(1, 2), out)
+        into_shares = torch.bmm(out, values[0].transpose(1, 2))
+        into_scores = torch.ops.aten._softmax_backward_data(into_shares, shares, -1, shares.dtype)
+        into_query = torch.bmm(into_scores, keys[0]).mul_(ctx.scale)
+        into_keys = torch.bmm(into_scores.transpose(1, 2), tall)
+        return into_query.view(shape), into_keys[None], into_values[None], None, None
 
 
 def _causal_after(num_before: int, length: int, like: torch.Tensor) -> torch.Tensor:

@@ -29,6 +29,7 @@ from noria.train.config import TuneConfig
 from noria.train.frozen import TopLayers
 from noria.train.objective import Objective
 from noria.train.plan import Plan, Speed, make_plan
+from noria.train.products import keep_freed_memory, use_lean_products
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,7 @@ def train(
         torch.set_num_threads(config.threads)
     usable = _usable(examples, objectives, config)
     folder.mkdir(parents=True, exist_ok=True)
+    keep_freed_memory()
     use_packed_attention(model)
     run = _Run(make_trainable(model, config), {o.name: o for o in objectives}, config, folder)
     resumed = run.resume()
@@ -151,6 +153,7 @@ class _Run:
         device = next(iter(self.parameters.values())).device
         precision = config.precision or ("bfloat16" if native_bfloat16(device) else "float32")
         self.autocast = torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bfloat16" else contextlib.nullcontext()
+        use_lean_products(model, torch.bfloat16 if precision == "bfloat16" else torch.float32)
 
     def prepare(self, examples: Sequence[Example]) -> list[Example]:
         """Let each objective look at its examples; the references that were found under the untouched model are kept for a restart."""

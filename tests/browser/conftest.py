@@ -61,7 +61,7 @@ def studio(browser: Browser, tmp_path: Path, made_once: Path) -> Iterator[Callab
             page.on("console", lambda message: problems.append(message.text) if "Content Security Policy" in message.text else None)
             page.on("request", lambda request: None if request.url.startswith((url, "data:")) else problems.append(f"asked for {request.url}"))
             page.goto(url)
-            page.get_by_label("Your message").or_(page.get_by_label("你的消息")).wait_for()
+            page.get_by_label("Your message").or_(page.get_by_label("您的消息")).wait_for()
             return page, runtime
 
         yield open_page

@@ -9,6 +9,7 @@ import importlib.util
 import shutil
 import sys
 import tempfile
+import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import date
@@ -28,18 +29,27 @@ class FrontDesk:
 
     def __init__(self, root: Path) -> None:
         self.modules = _load(root)
+        self.language = _language(root)
+        """What guests speak unless said otherwise: the project's language."""
         self.kinds: list[str] = [kind for kind in self.modules["goals"].KINDS if kind != "question" or (root / "knowledge").is_dir()]
         """What guests may want; questions about the house need pages to look them up in."""
 
     def goals(
-        self, split: Literal["train", "evaluation"], num_goals: int, seed: int, language: str = "en", kinds: Sequence[str] | None = None
+        self, split: Literal["train", "evaluation"], num_goals: int, seed: int, language: str | None = None, kinds: Sequence[str] | None = None
     ) -> list[Goal]:
-        """Goals in the usual mix of kinds, or of the `kinds` given; `language` is en or zh."""
+        """Goals in the usual mix of kinds, or of the `kinds` given; `language` is en or zh, and the project's where it is left out."""
         chosen = self.modules["goals"].mixed_kinds(num_goals, seed, split, list(kinds or self.kinds))
-        return [self.modules["goals"].make_goal(kind, split, language, f"{seed}-{index:04d}") for index, kind in enumerate(chosen)]
+        return [self.modules["goals"].make_goal(kind, split, language or self.language, f"{seed}-{index:04d}") for index, kind in enumerate(chosen)]
 
     def start(self, goal: Goal) -> "DeskEpisode":
         return DeskEpisode(goal, self.modules)
+
+
+def _language(root: Path) -> str:
+    """`[project] language` of noria.toml."""
+    path = root / "noria.toml"
+    told = tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return str(told.get("project", {}).get("language", "en"))
 
 
 class DeskEpisode:

@@ -9,8 +9,10 @@ from noria.config import Project
 from noria.errors import ArtifactError, DataError
 from noria.evaluate.gate import GateConfig
 from noria.lifecycle.improve import conclude
-from noria.lifecycle.releases import Records, budget, describe, diff, promote, roll_back, verify_parts
+from noria.lifecycle.releases import Records, budget, describe, diff, promote, release_of_folder, roll_back, verify_parts
 from noria.schema import GateReport, Release
+from noria.serve import first_release
+from noria.serve.freeze import frozen_agent
 
 
 @pytest.fixture
@@ -172,3 +174,37 @@ def test_describe_is_plain(records: Records) -> None:
     assert told["id"] == r1.id
     assert told["moves"][0]["to_state"] == "live"
     assert told["reports"] == []
+
+
+def project_with_prompt(tmp_path: Path) -> Records:
+    (tmp_path / "noria.toml").write_text('[project]\nname = "p"\n\n[agent]\nmax_tokens = 64\n')
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "system.md").write_text("Be kind.")
+    return Records.open(Project.load(tmp_path))
+
+
+def test_a_changed_folder_becomes_a_release_without_training(tmp_path: Path) -> None:
+    records = project_with_prompt(tmp_path)
+    with pytest.raises(DataError, match="there is nothing to release"):
+        release_of_folder(records)
+    (tmp_path / "prompts" / "system.md").write_text("Be brief.")
+    release = release_of_folder(records)
+    live = records.releases.live()
+    assert live is not None
+    assert release.notes["changed"] == ["prompts"]
+    assert {part for part in live.artifacts if live.artifacts[part] != release.artifacts[part]} == {"prompts"}
+    assert release_of_folder(records).id == release.id
+    assert budget(records, GateConfig()).failures == 0
+    with pytest.raises(DataError, match="The gate has not judged"):
+        promote(records, release.id)
+    assert promote(records, release.id, force="new opening hours").state == "live"
+    assert budget(records, GateConfig()).failures == 0
+
+
+def test_a_release_keeps_the_agents_settings(tmp_path: Path) -> None:
+    records = project_with_prompt(tmp_path)
+    r1 = first_release(records.project, records.releases, records.artifacts)
+    (tmp_path / "noria.toml").write_text('[project]\nname = "p"\n\n[agent]\nmax_tokens = 32\n')
+    records = Records.open(Project.load(tmp_path))
+    prompts = [records.artifacts.get(release.artifacts["prompts"]).path for release in (r1, release_of_folder(records))]
+    assert [frozen_agent(records.project, path).max_tokens for path in prompts] == [64, 32]

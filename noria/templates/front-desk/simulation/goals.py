@@ -245,7 +245,7 @@ KINDS: dict[str, tuple[int, Callable[[Draft], None]]] = {
     "two_in_one": (4, _two_in_one),
     "changes_mind": (5, _changes_mind),
     "unavailable": (4, _unavailable),
-    "remark": (14, _remark),
+    "remark": (26, _remark),
 }
 """Kind to its share of a mixed set of goals and its maker."""
 
@@ -256,11 +256,11 @@ def make_goal(kind: str, split: str, language: str, seed: str) -> Goal:
     rng = Random(goal_id)
     draft = Draft(goal_id, split, language, rng)
     KINDS[kind][1](draft)
-    opening = rng.random()
-    if opening < 0.1:
-        draft.talk("greet", first=True)
-    elif opening > 0.9:
-        draft.talk("thanks")
+    mood = rng.random()
+    if mood < 0.2:
+        draft.talk("greet" if mood < 0.1 else "chat", first=True)
+    elif mood > 0.8:
+        draft.talk("thanks" if mood < 0.9 else "chat")
     changes = {"added": draft.added, "removed": draft.removed}
     spec = {"today": draft.today.isoformat(), "user_id": draft.user_id, "world": draft.world, "changes": changes, "beats": draft.beats}
     return Goal(id=goal_id, kind=kind, language="zh" if language == "zh" else "en", spec=spec)

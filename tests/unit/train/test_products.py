@@ -1,0 +1,68 @@
+"""Lean products give the values and gradients of the layers they take the place of."""
+
+import copy
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from noria.train.attention import Segment, packed_attention
+from noria.train.products import use_lean_products
+
+
+def adapted_model() -> torch.nn.Module:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=60,
+        hidden_size=24,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+    )
+    lora = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
+    return get_peft_model(LlamaForCausalLM(config), lora)
+
+
+def loss_and_gradients(model: torch.nn.Module) -> tuple[float, dict[str, torch.Tensor]]:
+    tokens = torch.arange(20)[None] * 7 % 60
+    loss = model(input_ids=tokens, labels=tokens).loss
+    loss.backward()
+    return loss.item(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
+def test_adapters_learn_the_same(dtype: torch.dtype, tolerance: float) -> None:
+    model = adapted_model()
+    expected_loss, expected = loss_and_gradients(copy.deepcopy(model))
+    use_lean_products(model, dtype)
+    loss, gradients = loss_and_gradients(model)
+    assert loss == pytest.approx(expected_loss, abs=tolerance)
+    assert set(gradients) == set(expected)
+    for name, gradient in gradients.items():
+        assert gradient.dtype == torch.float32
+        assert torch.linalg.norm(gradient - expected[name]) <= 2 * tolerance * torch.linalg.norm(expected[name])
+
+
+def test_layers_that_learn_are_left_alone() -> None:
+    layer = torch.nn.Linear(4, 4)
+    use_lean_products(layer, torch.bfloat16)
+    assert "forward" not in vars(layer)
+
+
+@pytest.mark.parametrize("num_before", [0, 5])
+def test_attention_written_out_is_torchs_own(num_before: int) -> None:
+    """With fewer key heads than query heads, after a shared beginning, values and gradients."""
+    torch.manual_seed(1)
+    length = num_before + 7
+    shapes = ((1, 6, length, 8), (1, 2, length, 8), (1, 2, length, 8))
+    query, key, value = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes)
+    segments = [Segment(0, num_before), Segment(num_before, length, (0, num_before))] if num_before else None
+    found = packed_attention(torch.nn.Module(), query, key, value, None, segments=segments)[0]
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True).transpose(1, 2)
+    torch.testing.assert_close(found, expected)
+    upon = torch.randn_like(found)
+    for ours, theirs in zip(*(torch.autograd.grad(out, (query, key, value), upon) for out in (found, expected)), strict=True):
+        torch.testing.assert_close(ours, theirs)
