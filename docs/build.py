@@ -23,6 +23,14 @@ BLOCK = re.compile(r"(<!-- generated: (?P<kind>[a-z-]+)(?: (?P<argument>[^>]*?))
 
 HEADLINES = (
     (
+        "fresh_clone",
+        "demo_success_before",
+        "guests of the demo served, embedded model as it came (n 60, judged by the database)",
+        "演示中服务成功的客人比例，内置模型原样（60 位，以数据库判定）",
+    ),
+    ("fresh_clone", "demo_success_after", "the same, release promoted after 7 minutes of training", "同上，训练 7 分钟后上线的版本"),
+    ("fresh_clone", "demo_seconds", "seconds of `make demo`, installation included", "`make demo` 的秒数，含安装"),
+    (
         "sgd_loop",
         "exact_before",
         "exact tool calls in 60 held-out dialogues (SGD), embedded model as it came",

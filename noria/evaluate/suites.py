@@ -326,11 +326,9 @@ def _asked(item: Item, generator: Generator, request: GenerationRequest) -> Gene
     )
 
 
-def item_request(item: Item, system_prompt: str = "", tools: Sequence[ToolSpec] = ()) -> GenerationRequest:
-    """The request of an item: a system prompt where it has none, `tools` where it brings none; text to be scored is asked without tools."""
+def item_request(item: Item, tools: Sequence[ToolSpec] = ()) -> GenerationRequest:
+    """The request of an item: with `tools` where it brings none; text to be scored is asked without tools."""
     messages = item.messages
-    if system_prompt and messages[0].role != "system":
-        messages = (Message(role="system", content=system_prompt), *messages)
     offered = () if item.kind == "score" else item.tools if item.tools is not None else tuple(tools)
     any_reply = item.expect.get("reply") == {"not_call": True}
     return GenerationRequest(messages=messages, tools=offered, max_tokens=FIRST_TOKENS if any_reply else MAX_ANSWER_TOKENS, temperature=0.0)

@@ -87,8 +87,7 @@ def _converted(path: Path) -> str:
         from markitdown import MarkItDown  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise DependencyError(
-            f"Reading '{path.suffix}' needs markitdown. Run `.venv/bin/pip install 'markitdown[pdf,docx,pptx,xlsx,xls,outlook]'` "
-            "in the clone of Noria."
+            f"Reading '{path.suffix}' needs markitdown. Run `.venv/bin/pip install -e '.[knowledge]'` in the clone of Noria."
         ) from error
     try:
         return MarkItDown(enable_plugins=False).convert_local(str(path)).markdown

@@ -2,7 +2,8 @@
 
 In: the feedback log, or a chat file (or a folder with `train/chat.jsonl` and `evaluation/chat.jsonl`). Out: a `Dataset`. Rows of a file are split
 by their `metadata.conversation`, else by their `id`, with the hash and share that feedback is split by; evaluation rows that training has
-nearly seen are removed. Personal data are redacted by `[feedback] redact`, wherever the rows come from.
+nearly seen are removed. Rows without a system message get what the agent would add (`framing`). Personal data are redacted by
+`[feedback] redact`, wherever the rows come from.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from noria.errors import DataError
 from noria.evaluate.suites import Suite, chat_suite
 from noria.feedback import FeedbackConfig, Redactor, export_artifact, read_report, task_path
 from noria.feedback.export import REPORT
+from noria.lifecycle.framing import Frame
 from noria.lifecycle.releases import Records
 from noria.store import Artifact, file_hash
 
@@ -75,10 +77,11 @@ def dataset_from_file(records: Records, path: Path) -> Dataset:
     if path.is_dir():
         return _from_folder(records, path)
     config = records.project.section("feedback", FeedbackConfig)
+    frame = Frame.of_folder(records)
 
     def make(folder: Path) -> dict[str, Any]:
         redactor = Redactor(config)
-        examples = [redactor.example(example) for example in read_chat(path)]
+        examples = [frame.example(redactor.example(example)) for example in read_chat(path)]
         items = [Item(key=i, groups=(conversation_of(example, str(i)),)) for i, example in enumerate(examples)]
         sides = split_by_group(items, config.evaluation_share, config.split_seed).sides
         train = [example for i, example in enumerate(examples) if sides[i] == "train"]
@@ -87,7 +90,7 @@ def dataset_from_file(records: Records, path: Path) -> Dataset:
         heldout = _unseen(train, [example for i, example in enumerate(examples) if sides[i] == "evaluation"], config)
         return _write(folder, train, heldout)
 
-    given = {"feedback": config.model_dump(mode="json"), "from": path.name}
+    given = {"feedback": config.model_dump(mode="json"), "from": path.name, "frame": frame.address}
     artifact = records.artifacts.build("dataset", {"file": file_hash_of(path)}, given, config.split_seed, make)
     return Dataset(artifact=artifact)
 
@@ -99,17 +102,21 @@ def _from_folder(records: Records, path: Path) -> Dataset:
         raise DataError(f"'{path}' has no `train/chat.jsonl`. Name a chat file, or a folder that `noria feedback export` wrote.")
 
     config = records.project.section("feedback", FeedbackConfig)
+    frame = Frame.of_folder(records)
 
     def make(folder: Path) -> dict[str, Any]:
         redactor = Redactor(config)
         rows: dict[str, int] = {}
         for name, file in files.items():
             (folder / name).parent.mkdir(exist_ok=True)
-            rows[name.removesuffix(".jsonl")] = write_task(folder / name, map(redactor.example, _READERS[file.stem](file)))
+            read = map(redactor.example, _READERS[file.stem](file))
+            rows[name.removesuffix(".jsonl")] = write_task(folder / name, map(frame.example, read) if file.stem == "chat" else read)
         return {"rows": rows}
 
     inputs = {name: file_hash(file) for name, file in files.items()}
-    artifact = records.artifacts.build("dataset", inputs, {"feedback": config.model_dump(mode="json"), "from": path.name}, 0, make)
+    artifact = records.artifacts.build(
+        "dataset", inputs, {"feedback": config.model_dump(mode="json"), "from": path.name, "frame": frame.address}, 0, make
+    )
     return Dataset(artifact=artifact)
 
 

@@ -286,13 +286,17 @@ def _candidate(records: Records, live: Release, run: _Run, dataset: Dataset, pro
 
 
 def _replay(records: Records, live: Release, dataset: Dataset) -> list[Path]:
-    """Training rows that the live release learnt from and that the new dataset does not hold anyway (feedback is exported whole)."""
-    earlier = live.artifacts.get("dataset")
-    if earlier is None or earlier == dataset.artifact.hash:
-        return []
-    artifact = records.artifacts.get(earlier)
-    both_feedback = "feedback" in artifact.manifest.inputs and "feedback" in dataset.artifact.manifest.inputs
-    return [] if both_feedback else [artifact.path / "train"]
+    """Training rows that the live release and those before it learnt from and that the new dataset does not hold (feedback is exported whole)."""
+    found: dict[str, Path] = {}
+    release: Release | None = live
+    while release is not None:
+        earlier = release.artifacts.get("dataset")
+        if earlier is not None and earlier != dataset.artifact.hash and earlier not in found:
+            artifact = records.artifacts.get(earlier)
+            if not ("feedback" in artifact.manifest.inputs and "feedback" in dataset.artifact.manifest.inputs):
+                found[earlier] = artifact.path / "train"
+        release = records.releases.get(release.parent_id) if release.parent_id is not None else None
+    return list(found.values())
 
 
 def _train_metrics(records: Records, release: Release) -> dict[str, Any]:

@@ -16,8 +16,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
-from noria.agent import hints
-from noria.agent.config import render_prompt
 from noria.config import Project
 from noria.engine import EngineConfig
 from noria.errors import DataError
@@ -27,6 +25,7 @@ from noria.lifecycle.channels import AgentChannel
 from noria.lifecycle.environments import load_environment
 from noria.lifecycle.episodes import EpisodeResult, run_episodes
 from noria.lifecycle.footprint import Footprint, measure_footprints
+from noria.lifecycle.framing import Frame
 from noria.lifecycle.releases import Records, budget
 from noria.schema import Environment, GateReport, GenerationRequest, Goal, Release, canonical_json
 from noria.serve import Serving
@@ -148,12 +147,8 @@ def _measure_suite(records: Records, release: Release, suite: Suite, load: Load,
 
 def as_served(serving: Serving, item: Item) -> GenerationRequest:
     """The request of an item as the agent would make it: system prompt of the day, hints on what users say, the release's tools."""
-    messages = item.messages
-    if serving.config.hints:
-        messages = tuple(
-            m.model_copy(update={"hints": hints(m.content, item.today)}) if m.role == "user" and not m.hints else m for m in item.messages
-        )
-    return item_request(item.model_copy(update={"messages": messages}), render_prompt(serving.system_prompt, item.today), serving.specs)
+    frame = Frame.of_release(serving)
+    return item_request(item.model_copy(update={"messages": frame.messages(item.messages, item.today)}), tools=frame.specs)
 
 
 def measure_goals(records: Records, release: Release, environment: Environment, goals: Sequence[Goal], load: Load, progress: Progress) -> SuiteRun:

@@ -129,7 +129,10 @@ def _watch(runtime: Runtime, stop: threading.Event) -> None:
 
 
 def _resume(runtime: Runtime, started: object) -> None:
-    """Go on with the turns over HTTP that were open when this server began; the client finds the answers in its conversation."""
+    """Go on with the turns over HTTP that a kill left open; the client finds the answers in its conversation.
+
+    Those that another server of the project is answering are held by it, and left to it.
+    """
     for turn in runtime.traces.open_turns():
         conversation = runtime.traces.conversation(turn.conversation_id)
         if conversation is None or conversation.metadata.get("channel") != "http" or turn.created_at >= started:  # type: ignore[operator]

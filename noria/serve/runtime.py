@@ -4,14 +4,13 @@ In: a project folder. Out: leases on the release that answers, and conversations
 read at each new conversation, so that a promotion needs no restart; if it cannot be loaded, the last good one before it goes on serving.
 """
 
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from noria.config import Project
 from noria.errors import ServeError
 from noria.schema import Clock, Release, SystemClock
+from noria.serve.busy import Busy
 from noria.serve.config import ServeConfig
 from noria.serve.engines import Engines
 from noria.serve.freeze import first_release
@@ -48,8 +47,8 @@ class Runtime:
         self.promote = promote
         self.rollback = rollback
         self.engines: Engines[Serving] = Engines(load or self._load, config.max_engines)
-        self._busy: set[str] = set()
-        self._busy_lock = threading.Lock()
+        self._busy = Busy(project.state_dir / "busy.lock")
+        self.alone = self._busy.alone
 
     @classmethod
     def open(cls, project: Project, overrides: Mapping[str, Any] | None = None, **options: Any) -> Self:
@@ -67,6 +66,7 @@ class Runtime:
     def close(self) -> None:
         self.engines.close()
         self.database.close()
+        self._busy.close()
 
     def current(self) -> Release:
         """The release for new conversations: the live one, else the last good one before it. Raises ServeError (503)."""
@@ -87,20 +87,6 @@ class Runtime:
             if name in (release.id, f"r{release.number}"):
                 return release
         raise ServeError(f"There is no release {name!r:.80}. Ask `GET /v1/releases` which there are.", 404, "release_not_found")
-
-    @contextmanager
-    def alone(self, conversation_id: str) -> Iterator[None]:
-        """One answer at a time in a conversation. Raises ServeError (409)."""
-        with self._busy_lock:
-            if conversation_id in self._busy:
-                message = f"Conversation {conversation_id!r:.80} is being answered. Wait for that answer, or stop it."
-                raise ServeError(message, 409, "conversation_busy")
-            self._busy.add(conversation_id)
-        try:
-            yield
-        finally:
-            with self._busy_lock:
-                self._busy.discard(conversation_id)
 
     def _load(self, release: Release) -> Serving:
         return load_release(self.project, self.artifacts, self.traces, release)

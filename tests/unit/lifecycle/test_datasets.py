@@ -1,6 +1,8 @@
 """Datasets from files: split as feedback is, near-duplicates out of the held-out side, the same file only once."""
 
 import json
+from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -9,16 +11,24 @@ from noria.config import Project
 from noria.data import read_chat, read_thumbs
 from noria.errors import DataError
 from noria.lifecycle.datasets import dataset_from_file
+from noria.lifecycle.framing import Frame
 from noria.lifecycle.releases import Records
+from noria.schema import Message
 
 SETTINGS = '[project]\nname = "p"\n[feedback]\nevaluation_share = 0.3\n'
 DISHES = ("soup", "curry", "pizza", "noodles", "salad", "dumplings", "stew", "risotto", "paella", "tofu")
 
 
+def project(folder: Path, settings: str) -> Records:
+    (folder / "noria.toml").write_text(settings)
+    (folder / "prompts").mkdir()
+    (folder / "prompts" / "system.md").write_text("Be kind.")
+    return Records.open(Project.load(folder))
+
+
 @pytest.fixture
 def records(tmp_path: Path) -> Records:
-    (tmp_path / "noria.toml").write_text(SETTINGS)
-    return Records.open(Project.load(tmp_path))
+    return project(tmp_path, SETTINGS)
 
 
 def row(number: int, text: str) -> str:
@@ -32,7 +42,12 @@ def write(path: Path, texts: list[str]) -> Path:
 
 
 def texts(path: Path) -> set[str]:
-    return {example.messages[0].content for example in read_chat(path)}
+    """What users say first."""
+    return {first_words(example.messages) for example in read_chat(path)}
+
+
+def first_words(messages: Sequence[Message]) -> str:
+    return next(message.content for message in messages if message.role == "user")
 
 
 def test_a_file_is_split_and_its_rows_counted(records: Records, tmp_path: Path) -> None:
@@ -41,7 +56,7 @@ def test_a_file_is_split_and_its_rows_counted(records: Records, tmp_path: Path) 
     train = texts(dataset.train_files["chat"])
     suite = dataset.heldout(10)
     assert suite is not None
-    held = {item.messages[0].content for item in suite.items}
+    held = {first_words(item.messages) for item in suite.items}
     assert not train & held
     assert 40 <= len(train) <= 80
     assert len(suite.items) == 10
@@ -96,7 +111,31 @@ def test_personal_data_of_given_rows_are_redacted_on_both_sides(records: Records
 
 
 def test_the_project_says_what_is_personal(tmp_path: Path) -> None:
-    (tmp_path / "noria.toml").write_text('[project]\nname = "p"\n[feedback]\nredact = []\nevaluation_share = 0.01\n')
-    given = write(tmp_path / "rows.jsonl", ["write to ana@example.org"])
-    dataset = dataset_from_file(Records.open(Project.load(tmp_path)), given)
+    records = project(tmp_path, '[project]\nname = "p"\n[feedback]\nredact = []\nevaluation_share = 0.01\n')
+    dataset = dataset_from_file(records, write(tmp_path / "rows.jsonl", ["write to ana@example.org"]))
     assert texts(dataset.train_files["chat"]) == {"write to ana@example.org"}
+
+
+def test_rows_are_framed_as_the_agent_would_ask(records: Records, tmp_path: Path) -> None:
+    (tmp_path / "tools.py").write_text('from noria.agent import tool\n\n\n@tool\ndef order(dish: str) -> str:\n    """Order a dish."""\n    return dish\n')
+    rows = [
+        {"messages": [{"role": "user", "content": "Soup tomorrow, please."}, {"role": "assistant", "content": "Gladly."}]},
+        {"messages": [{"role": "system", "content": "Mine."}, {"role": "user", "content": "Tomorrow?"}, {"role": "assistant", "content": "Yes."}]},
+    ]
+    folder = tmp_path / "given"
+    (folder / "train").mkdir(parents=True)
+    (folder / "train" / "chat.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plain, own = read_chat(dataset_from_file(records, folder).artifact.path / "train" / "chat.jsonl")
+    assert [message.role for message in plain.messages] == ["system", "user", "assistant"]
+    assert plain.messages[0].content.startswith("Be kind.")
+    assert plain.messages[1].hints
+    assert plain.train == (False, False, True)
+    assert [tool.name for tool in plain.tools] == ["order"]
+    assert own.messages[0].content == "Mine."
+    assert not own.messages[1].hints
+
+
+def test_framing_twice_is_framing_once() -> None:
+    frame = Frame(system_prompt="Be kind.", specs=(), hints=True)
+    once = frame.messages([Message(role="user", content="Today at 5 pm")], date(2026, 3, 2))
+    assert frame.messages(once, date(2026, 9, 9)) == once
