@@ -5,7 +5,8 @@
 Users who share a system prompt and differ in their history ask at the same moment; each then asks a second question (the warm line, where
 what was read before can help). Measured by the client over HTTP: generated tokens a second of all chats together, and the time to the first
 token. Servers run one at a time and start anew in every round, interleaved; figures are medians over the rounds. A rival that can run in
-several ways runs in all of them, and the best of each figure counts.
+several ways runs in all of them, and the best of each figure counts; Noria runs as it comes and, where the processor has bf16, with
+`[engine] cache_precision = "bf16"`, each with ratios of its own.
 """
 
 import argparse
@@ -121,10 +122,14 @@ def chat(index: int) -> tuple[Chat, str]:
 def servers(port: int, chats: int, tokens: int, scratch: Path) -> list[Server]:
     """Noria and the rivals, with the settings that measured best for each on a processor with two cores."""
     base = resolve("smollm2-135m")
-    limits = f"[serve]\nmax_concurrent = {max(32, chats)}\n\n[engine]\nmax_concurrent = {max(32, chats)}\n"
-    project = write_small_project(scratch / "project", limits)
-    noria = [sys.executable, "-m", "noria.cli.main", "serve", "--project", str(project.root), "--port", str(port)]
-    found = [Server(name="noria", rival="noria", command=noria, model=f"{project.about.name}:raw", health="/healthz")]
+    flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    dtype = "bfloat16" if {"avx512_bf16", "amx_bf16"} & flags else "float32"
+    found: list[Server] = []
+    for way, precision in (("noria", "f32"), ("noria_bf16", "bf16"))[: 2 if dtype == "bfloat16" else 1]:
+        limits = f"[serve]\nmax_concurrent = {max(32, chats)}\n\n[engine]\nmax_concurrent = {max(32, chats)}\ncache_precision = '{precision}'\n"
+        project = write_small_project(scratch / way, limits)
+        noria = [sys.executable, "-m", "noria.cli.main", "serve", "--project", str(project.root), "--port", str(port)]
+        found.append(Server(name=way, rival="noria", command=noria, model=f"{project.about.name}:raw", health="/healthz"))
 
     rivals = Path(__file__).resolve().parent / "rivals"
     llamacpp = str(rival_python("xllamacpp", "xllamacpp==2026.10.11549"))
@@ -135,8 +140,6 @@ def servers(port: int, chats: int, tokens: int, scratch: Path) -> list[Server]:
 
     python = rival_python("transformers", "torch==2.13.0", "transformers[serving]==5.23.0")
     model = str(plain_checkpoint(base))
-    flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
-    dtype = "bfloat16" if {"avx512_bf16", "amx_bf16"} & flags else "float32"
     command = [str(python.parent / "transformers"), "serve", model, "--host", "127.0.0.1", "--port", str(port), "--device", "cpu", "--dtype", dtype]
     command += ["--continuous-batching", "--cb-num-blocks", str(8 * chats), "--cb-max-batch-tokens", "512"]
     unending = {"generation_config": json.dumps({"eos_token_id": -1, "do_sample": False, "max_new_tokens": tokens})}
@@ -242,7 +245,9 @@ def summary(rounds: dict[str, list[dict[str, float]]], found: list[Server]) -> d
                 best[key] = min(way[key] for way in ways)
             figures |= {f"{rival}_{key}": value for key, value in best.items()}
             for short, key in (("tokens", "tokens_per_second"), ("first_token", "first_token_seconds_median")):
-                figures[f"ratio_{line}{short}_{rival}"] = medians["noria"][f"{line}{key}"] / best[f"{line}{key}"]
+                for way in [server.name for server in found if server.rival == "noria"]:
+                    suffix = way.removeprefix("noria")
+                    figures[f"ratio_{line}{short}_{rival}{suffix}"] = medians[way][f"{line}{key}"] / best[f"{line}{key}"]
     return figures
 
 

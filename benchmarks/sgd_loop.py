@@ -1,10 +1,10 @@
 """The wheel on real dialogues: the services of Schema-Guided Dialogue as tools, its dialogues as operators' demonstrations.
 
-    python benchmarks/sgd_loop.py --data DIR --minutes 40 [--out DIR] [--no-curve] [--no-trl]
+    python benchmarks/sgd_loop.py --data DIR --minutes 40 [--out DIR] [--no-wheel] [--no-trl] [--no-curve]
 
 Makes a project, improves its base model within the minutes (evaluation and gate included), and counts exact tool calls on 60 held-out
 dialogues, base model against promoted release. Then the learning curve over fewer dialogues, and the speed of training beside TRL's
-SFTTrainer on the same examples, weights and machine.
+SFTTrainer on the same examples, weights and machine. Each part writes results of its own: sgd_loop, sgd_trl, sgd_curve.
 """
 
 import argparse
@@ -40,6 +40,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with train_sample.jsonl and train_schema.json")
     parser.add_argument("--minutes", type=float, default=40.0, help="from base model to promoted release")
+    parser.add_argument("--no-wheel", action="store_true", help="leave out the project that is improved")
     parser.add_argument("--no-curve", action="store_true", help="leave out the learning curve")
     parser.add_argument("--no-trl", action="store_true", help="leave out the comparison of training speed")
     parser.add_argument("--out", type=Path, help="folder of the work; an interrupted run goes on there (default: a temporary one)")
@@ -287,17 +288,23 @@ def main() -> None:
     arguments = parse_arguments()
     scratch = arguments.out or Path(tempfile.mkdtemp(prefix="noria-sgd-"))
     project, data = make_project(scratch / "project", Services(arguments.data))
-    held_out = [json.loads(line) for line in (data / "evaluation" / "chat.jsonl").read_text(encoding="utf-8").splitlines()]
-    figures: dict[str, Any] = {"num_calls": sum(bool(m.get("tool_calls")) for row in held_out for m in row["messages"])}
-    figures |= part(scratch, "wheel", lambda: run_wheel(project, data, arguments.minutes))
-    write_results("sgd_loop", figures)
+    epochs = TRAIN["epochs"]
+    if not arguments.no_wheel:
+        held_out = [json.loads(line) for line in (data / "evaluation" / "chat.jsonl").read_text(encoding="utf-8").splitlines()]
+        figures: dict[str, Any] = {"num_calls": sum(bool(m.get("tool_calls")) for row in held_out for m in row["messages"])}
+        figures |= part(scratch, "wheel", lambda: run_wheel(project, data, arguments.minutes))
+        report("sgd_loop", figures)
+        epochs = figures["train_epochs"]
     if not arguments.no_trl:
-        figures |= part(scratch, "trl", lambda: beside_trl(data, scratch / "trl"))
-        write_results("sgd_loop", figures)
+        report("sgd_trl", part(scratch, "trl", lambda: beside_trl(data, scratch / "trl")))
+    curve: dict[str, Any] = {"epochs": epochs}
     for count in () if arguments.no_curve else CURVE:
-        figures |= part(scratch, f"curve-{count}", partial(curve_point, count, data, figures["train_epochs"], scratch))
-        figures |= {f"exact_at_{NUM_TRAIN}": figures["exact_after"], f"name_at_{NUM_TRAIN}": figures["name_after"]}
-        write_results("sgd_loop", figures)
+        curve |= part(scratch, f"curve-{count}", partial(curve_point, count, data, epochs, scratch))
+        report("sgd_curve", curve)
+
+
+def report(name: str, figures: Mapping[str, Any]) -> None:
+    write_results(name, figures)
     print_figures(figures)
 
 

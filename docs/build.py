@@ -28,7 +28,7 @@ HEADLINES = (
         "guests of the demo served, embedded model as it came (n 60, judged by the database)",
         "演示中服务成功的客人比例，内置模型原样（60 位，以数据库判定）",
     ),
-    ("fresh_clone", "demo_success_after", "the same, release promoted after 7 minutes of training", "同上，训练 7 分钟后上线的版本"),
+    ("fresh_clone", "demo_success_after", "the same, candidate after 7 minutes of training", "同上，训练 7 分钟后的候选版本"),
     ("fresh_clone", "demo_seconds", "seconds of `make demo`, installation included", "`make demo` 的秒数，含安装"),
     (
         "sgd_loop",
@@ -40,7 +40,7 @@ HEADLINES = (
     ("sgd_loop", "name_after", "right tool called, promoted release", "选对工具的比例，上线的版本"),
     ("sgd_loop", "train_minutes", "minutes of training, two cores", "训练分钟数，双核"),
     (
-        "sgd_loop",
+        "sgd_trl",
         "ratio_to_trl_best_full",
         "useful tokens a second in training, against TRL at its best",
         "训练中每秒有效词元数，与 TRL 最佳设置之比",

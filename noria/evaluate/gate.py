@@ -183,7 +183,7 @@ def _judge_objective(suite: PairedSuite, level: float) -> SuiteResult:
         counts = paired.paired_counts([v > 0.5 for v in before], [v > 0.5 for v in after])
         interval = paired.score_interval(counts.gains, counts.losses, counts.n)
         found = _Finding("exact McNemar, one-sided", counts.effect, interval, float(paired.mcnemar_better(counts.gains, counts.losses)))
-    elif len(before) < (least := 2 if suite.kind == "pass" else MIN_SCORE_ITEMS):
+    elif len(before) < (least := paired.fewest_groups(level) if suite.kind == "pass" else MIN_SCORE_ITEMS):
         return _too_few(suite, f"{BOOTSTRAP}, one-sided", level, None, least)
     else:
         boot = paired.paired_bootstrap(before, after, num_resamples=_num_resamples(level))

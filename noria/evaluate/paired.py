@@ -106,6 +106,11 @@ def sign_flip_better(differences: ArrayLike) -> float:
     return float(min(1.0, weights[weights.size // 2 + observed :].sum()))
 
 
+def fewest_groups(alpha: float) -> int:
+    """Groups that a sign-flip test needs to reach the level at all: all signs the same have a chance of 2 to the minus groups."""
+    return max(2, int(np.ceil(-np.log2(alpha))))
+
+
 def mcnemar_e_value(gains: ArrayLike, losses: ArrayLike) -> Floats:
     """E-value of "after is no better" that may be looked at after every item: at most 1/alpha ever with probability 1 - alpha.
 

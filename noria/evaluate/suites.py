@@ -24,7 +24,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from noria.data import conversation_of, read_chat, read_objects
+from noria.data import Example, conversation_of, read_chat, read_objects
 from noria.errors import DataError
 from noria.evaluate.metrics import TextMetric, exact_calls, named_calls, reply_matches, text_score
 from noria.schema import Generation, GenerationRequest, Generator, Message, ToolSpec, canonical_json
@@ -145,10 +145,15 @@ def chat_suite(path: Path, name: str, max_items: int | None = None) -> Suite:
                 item_id = f"{example.id or number}:{index}"
                 before, tools = example.messages[:index], example.tools or None
                 group, expect = conversation_of(example, str(number)), expected_decision(message)
-                items.append(Item(id=item_id, kind="decision", messages=before, tools=tools, expect=expect, group=group))
+                items.append(Item(id=item_id, kind="decision", messages=before, tools=tools, expect=expect, group=group, today=day_of(example)))
     if max_items is not None and len(items) > max_items:
         items = [items[k * len(items) // max_items] for k in range(max_items)]
     return checked_suite(name, items, f"'{path}'")
+
+
+def day_of(example: Example) -> date:
+    """The day a dialogue took place on: `metadata.today`, else `DEFAULT_DAY`. Raises DataError."""
+    return _day(example.metadata.get("today"), f"row {example.id!r}, `metadata`")
 
 
 def _checked_item(data: Mapping[str, Any], where: str) -> Item:

@@ -2,8 +2,8 @@
 
 In: the feedback log, or a chat file (or a folder with `train/chat.jsonl` and `evaluation/chat.jsonl`). Out: a `Dataset`. Rows of a file are split
 by their `metadata.conversation`, else by their `id`, with the hash and share that feedback is split by; evaluation rows that training has
-nearly seen are removed. Rows without a system message get what the agent would add (`framing`). Personal data are redacted by
-`[feedback] redact`, wherever the rows come from.
+nearly seen are removed. Training rows without a system message get what the agent would add (`framing`); held-out ones get it when a
+release is asked, each its own. Personal data are redacted by `[feedback] redact`, wherever the rows come from.
 """
 
 from collections.abc import Callable, Iterator
@@ -81,14 +81,14 @@ def dataset_from_file(records: Records, path: Path) -> Dataset:
 
     def make(folder: Path) -> dict[str, Any]:
         redactor = Redactor(config)
-        examples = [frame.example(redactor.example(example)) for example in read_chat(path)]
+        examples = [redactor.example(example) for example in read_chat(path)]
         items = [Item(key=i, groups=(conversation_of(example, str(i)),)) for i, example in enumerate(examples)]
         sides = split_by_group(items, config.evaluation_share, config.split_seed).sides
         train = [example for i, example in enumerate(examples) if sides[i] == "train"]
         if not train:
             raise DataError(f"'{path}' leaves no row for training with `evaluation_share` {config.evaluation_share:g}; give more rows.")
         heldout = _unseen(train, [example for i, example in enumerate(examples) if sides[i] == "evaluation"], config)
-        return _write(folder, train, heldout)
+        return _write(folder, [frame.example(example) for example in train], heldout)
 
     given = {"feedback": config.model_dump(mode="json"), "from": path.name, "frame": frame.address}
     artifact = records.artifacts.build("dataset", {"file": file_hash_of(path)}, given, config.split_seed, make)
@@ -110,7 +110,7 @@ def _from_folder(records: Records, path: Path) -> Dataset:
         for name, file in files.items():
             (folder / name).parent.mkdir(exist_ok=True)
             read = map(redactor.example, _READERS[file.stem](file))
-            rows[name.removesuffix(".jsonl")] = write_task(folder / name, map(frame.example, read) if file.stem == "chat" else read)
+            rows[name.removesuffix(".jsonl")] = write_task(folder / name, map(frame.example, read) if name.startswith("train/") else read)
         return {"rows": rows}
 
     inputs = {name: file_hash(file) for name, file in files.items()}

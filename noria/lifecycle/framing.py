@@ -9,17 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
-from typing import Self
+from typing import Self, TypeVar
 
 from noria.agent import hints, load_prompt
 from noria.agent.config import render_prompt
 from noria.agent.setup import SEARCH
-from noria.data import ChatExample
-from noria.evaluate.suites import DEFAULT_DAY
+from noria.data import ChatExample, PreferenceExample, ThumbsExample
+from noria.evaluate.suites import day_of
 from noria.lifecycle.releases import Records
 from noria.schema import Message, ToolSpec, canonical_json
 from noria.serve import Serving, freeze
 from noria.serve.freeze import SPECS_FILE, frozen_agent
+
+E = TypeVar("E", ChatExample, ThumbsExample, PreferenceExample)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +58,11 @@ class Frame:
         shown = [m.model_copy(update={"hints": hints(m.content, today)}) if self.hints and m.role == "user" and not m.hints else m for m in given]
         return (Message(role="system", content=render_prompt(self.system_prompt, today)), *shown)
 
-    def example(self, row: ChatExample) -> ChatExample:
-        """A row to learn from, framed."""
-        messages = self.messages(row.messages, DEFAULT_DAY)
-        train = (*[False] * (len(messages) - len(row.messages)), *row.train)
-        return row.model_copy(update={"messages": messages, "train": train, "tools": row.tools or self.specs})
+    def example(self, row: E) -> E:
+        """A row to learn from, framed, on the day that its `metadata.today` names."""
+        today, tools = day_of(row), row.tools or self.specs
+        if isinstance(row, ChatExample):
+            messages = self.messages(row.messages, today)
+            train = (*[False] * (len(messages) - len(row.messages)), *row.train)
+            return row.model_copy(update={"messages": messages, "train": train, "tools": tools})
+        return row.model_copy(update={"prompt": self.messages(row.prompt, today), "tools": tools})

@@ -7,14 +7,15 @@ started again. What was decided on the way (which dataset, how many minutes of t
 
 import hashlib
 import json
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from noria.config import Project
 from noria.engine import EngineConfig
-from noria.errors import ConfigError, DataError
+from noria.errors import ArtifactError, ConfigError, DataError
 from noria.evaluate.gate import GateConfig
 from noria.evaluate.suites import Suite, SuiteRun
 from noria.lifecycle.candidate import base_of, build_engine, tune
@@ -26,8 +27,9 @@ from noria.lifecycle.releases import Records, promote
 from noria.lifecycle.trial import OBJECTIVE, Progress, Trial, measure_release, plan_trial, run_trial, stake
 from noria.schema import GateReport, Record, Release, canonical_json
 from noria.serve import Serving, first_release, freeze
-from noria.store import write_file
+from noria.store import Artifact, write_file
 
+log = logging.getLogger(__name__)
 FEEDBACK = "feedback"
 RUN_FILE = "improve.json"
 CANDIDATE_COST = {"environment": 1.6, "heldout": 1.0}
@@ -71,6 +73,8 @@ class _Run(Record):
     settings: str = ""
     """Of what else in the project folder the candidate depends on: a changed one is another request."""
     train_minutes: float | None = None
+    parts: dict[str, str] = {}
+    """The folder's parts of a release as they stood when it began: the candidate takes these, whatever is edited meanwhile."""
 
     @property
     def request(self) -> str:
@@ -165,7 +169,11 @@ def figures(run: SuiteRun) -> dict[str, float]:
 def conclude(records: Records, candidate: Release, report: GateReport) -> Release:
     """Do what the gate said, the report kept in the same transaction; a refused candidate stays one."""
     if report.decision == "promote":
-        return promote(records, candidate.id, report=report)
+        try:
+            return promote(records, candidate.id, report=report)
+        except DataError:  # another release went live meanwhile; what was measured is not lost
+            records.releases.add_report(report)
+            raise
     if report.decision == "reject":
         return records.releases.move(candidate.id, "rejected", " ".join(report.reasons), report)
     records.releases.add_report(report)
@@ -175,7 +183,8 @@ def conclude(records: Records, candidate: Release, report: GateReport) -> Releas
 def _begin(records: Records, live: Release, config: ImproveConfig, source: str) -> tuple[_Run, bool]:
     """The improvement that was left unfinished, if it is the one asked for; else a new one, its dataset made and written down."""
     path = records.project.state_dir / RUN_FILE
-    settings = _settings(records)
+    parts = freeze(records.project, records.artifacts)
+    settings = _settings(records.project, parts)
     left, begun = None, False
     if path.is_file():
         try:
@@ -189,7 +198,9 @@ def _begin(records: Records, live: Release, config: ImproveConfig, source: str) 
     dataset = dataset_from_feedback(records) if source == FEEDBACK else dataset_from_file(records, Path(source).expanduser().resolve())
     if left is not None and begun and left.dataset == dataset.artifact.hash:
         return left, True
-    run = _Run(source=source, minutes=config.minutes, seed=config.seed, live_id=live.id, dataset=dataset.artifact.hash, settings=settings)
+    run = _Run(
+        source=source, minutes=config.minutes, seed=config.seed, live_id=live.id, dataset=dataset.artifact.hash, settings=settings, parts=parts
+    )
     if _decided_before(records, run) is None:
         _check_level(records)
         _ = _trial(records, dataset, config, _next_number(records, run))  # what cannot be judged is told before it is written down as begun
@@ -205,10 +216,9 @@ def _check_level(records: Records) -> None:
         )
 
 
-def _settings(records: Records) -> str:
+def _settings(project: Project, parts: Mapping[str, str]) -> str:
     """A hash of `[train]` and `[model]` as they stand in noria.toml, and of the folder's parts of a release."""
-    told: dict[str, Any] = {name: records.project.settings.get(name, {}) for name in ("train", "model")}
-    told |= freeze(records.project, records.artifacts)
+    told = {**{name: project.settings.get(name, {}) for name in ("train", "model")}, **parts}
     return hashlib.sha256(canonical_json(told).encode()).hexdigest()
 
 
@@ -269,7 +279,7 @@ def _candidate(records: Records, live: Release, run: _Run, dataset: Dataset, pro
     assert run.train_minutes is not None
     model = tune(records, base_of(records, live), dataset, _replay(records, live, dataset), run.train_minutes, run.seed, progress)
     engine = build_engine(records, model, progress)
-    parts = {**freeze(project, records.artifacts), "model": model.hash, "engine": engine.hash, "dataset": dataset.artifact.hash}
+    parts = {**(run.parts or freeze(project, records.artifacts)), "model": model.hash, "engine": engine.hash, "dataset": dataset.artifact.hash}
     for release in records.releases.list():
         if release.state == "candidate" and release.artifacts == parts and release.parent_id == live.id:
             return release
@@ -286,17 +296,38 @@ def _candidate(records: Records, live: Release, run: _Run, dataset: Dataset, pro
 
 
 def _replay(records: Records, live: Release, dataset: Dataset) -> list[Path]:
-    """Training rows that the live release and those before it learnt from and that the new dataset does not hold (feedback is exported whole)."""
-    found: dict[str, Path] = {}
-    release: Release | None = live
-    while release is not None:
+    """Training rows that the live release and those before it learnt from and that the new dataset does not hold.
+
+    Feedback is exported whole, so its newest export stands for the earlier ones; a file counts once, however it was framed. A dataset that is no
+    longer readable is left out, and said so.
+    """
+    found: list[Path] = []
+    seen = {_source_of(dataset.artifact)}
+    for release in _line_of(records, live):
         earlier = release.artifacts.get("dataset")
-        if earlier is not None and earlier != dataset.artifact.hash and earlier not in found:
-            artifact = records.artifacts.get(earlier)
-            if not ("feedback" in artifact.manifest.inputs and "feedback" in dataset.artifact.manifest.inputs):
-                found[earlier] = artifact.path / "train"
-        release = records.releases.get(release.parent_id) if release.parent_id is not None else None
-    return list(found.values())
+        try:
+            artifact = records.artifacts.get(earlier) if earlier is not None else None
+        except ArtifactError as error:
+            log.warning("the rows that r%d learnt from are not replayed: %s", release.number, error)
+            continue
+        if artifact is not None and _source_of(artifact) not in seen:
+            seen.add(_source_of(artifact))
+            found.append(artifact.path / "train")
+    return found
+
+
+def _line_of(records: Records, release: Release) -> Iterator[Release]:
+    """A release, the one it was made from, and so on."""
+    yield release
+    while release.parent_id is not None:
+        release = records.releases.get(release.parent_id)
+        yield release
+
+
+def _source_of(artifact: Artifact) -> str:
+    """Where a dataset's rows come from: the feedback, or a file by its content."""
+    inputs = artifact.manifest.inputs
+    return "feedback" if "feedback" in inputs else canonical_json(dict(inputs))
 
 
 def _train_metrics(records: Records, release: Release) -> dict[str, Any]:

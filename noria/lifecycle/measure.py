@@ -48,6 +48,8 @@ def measure(folder: Path | None, model: str, task: str, data: Path, *, against: 
     if task not in TASKS:
         raise DataError(f"`--task` is {task!r}; allowed so far: {', '.join(TASKS)}.")
     suite = load_suite(data) if task == "suite" else chat_suite(data, data.stem)
+    if against is not None and len({item.group or item.id for item in suite.items}) < 2:
+        raise DataError(f"'{data}' holds one conversation; a comparison needs decisions of two or more.")
     run = _run(folder, model, suite, progress)
     report: dict[str, Any] = {"task": task, "model": model, "data": str(data), "n": len(run.results), **_metrics(run)}
     if against is not None:
@@ -140,8 +142,6 @@ def _compared(before: SuiteRun, after: SuiteRun) -> Mapping[str, Any]:
 def _conversations_compared(before: SuiteRun, after: SuiteRun) -> Mapping[str, Any]:
     """As `_compared`, counting conversations, since decisions of one are not independent."""
     x, y = (group_sums([values[i] for i in after.expected_ids], after.groups) for values in (_by_id(before), _by_id(after)))
-    if len(x) < 2:
-        raise ConfigError("A comparison needs decisions of two conversations or more.")
     boot = paired_bootstrap(x * len(x) / len(after.expected_ids), y * len(x) / len(after.expected_ids))
     p = min(1.0, 2 * min(sign_flip_better(y - x), sign_flip_better(x - y)))
     return {"effect": boot.effect, "interval": boot.interval, "test": "exact sign-flip test of conversations, two-sided", "p": p}

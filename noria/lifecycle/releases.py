@@ -13,6 +13,7 @@ from noria.config import Project
 from noria.errors import ArtifactError, DataError
 from noria.evaluate import spending
 from noria.evaluate.gate import GateConfig
+from noria.lifecycle.lock import project_lock
 from noria.model import resolve
 from noria.schema import GateReport, Release
 from noria.serve import Serving, changed_parts, first_release, freeze, load_release
@@ -115,7 +116,13 @@ def release_of_folder(records: Records) -> Release:
 
     Raises:
         DataError: nothing differs from the live release.
+        StoreError: an improvement of the project is at work.
     """
+    with project_lock(records.project, "improve"):  # a candidate at work has its number and its goals
+        return _release_of_folder(records)
+
+
+def _release_of_folder(records: Records) -> Release:
     live = first_release(records.project, records.releases, records.artifacts)
     changed = changed_parts(records.project, records.artifacts, live)
     if not changed:

@@ -201,8 +201,12 @@ def _cut_transcripts(path: Path, done: set[str]) -> None:
 def _parts(records: Records, release: Release) -> dict[str, str]:
     """What decides how a release answers: its parts, and by which arithmetic they are run."""
     parts = {part: name for part, name in release.artifacts.items() if part in ("engine", "prompts", "tools", "knowledge")}
+    return {**parts, "arithmetic": _arithmetic(records)}
+
+
+def _arithmetic(records: Records) -> str:
     engine = records.project.section("engine", EngineConfig)
-    return {**parts, "arithmetic": f"{engine.kind}/{engine.device}/{engine.cache_precision}"}
+    return f"{engine.kind}/{engine.device}/{engine.cache_precision}"
 
 
 def world_hash(project: Project) -> str:
@@ -232,7 +236,7 @@ def _footprint_suites(records: Records, live: Release, candidate: Release, progr
         (folder / "footprints.jsonl").write_text("".join(f.model_dump_json() + "\n" for f in found), encoding="utf-8")
         return {"speed": [sum(f.tokens_per_second) / len(f.tokens_per_second) for f in found], "memory": [f.memory_megabytes for f in found]}
 
-    inputs = {"live": engines[0], "candidate": engines[1]}
+    inputs = {"live": engines[0], "candidate": engines[1], "arithmetic": _arithmetic(records)}
     artifact = records.artifacts.build("evaluation", inputs, {"footprint": candidate.id}, 0, make)
     lines = (artifact.path / "footprints.jsonl").read_text(encoding="utf-8").splitlines()
     before, after = (Footprint.model_validate_json(line) for line in lines)

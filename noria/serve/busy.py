@@ -45,6 +45,6 @@ class Busy:
     def _taken(self, place: int) -> bool:
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
-        except BlockingIOError:
+        except (BlockingIOError, PermissionError):  # POSIX allows either
             return False
         return True

@@ -60,7 +60,11 @@ class Runtime:
         """
         config = project.section("serve", ServeConfig, overrides)
         runtime = cls(project, config, Database.open(project.database_url), **options)
-        first_release(project, runtime.releases, runtime.artifacts)
+        try:
+            first_release(project, runtime.releases, runtime.artifacts)
+        except BaseException:
+            runtime.close()
+            raise
         return runtime
 
     def close(self) -> None:

@@ -18,6 +18,8 @@ export class Chat extends HTMLElement {
       el("div", { class: "box" }, this.input, this.button), el("p", { class: "quiet keys", t: "keys" }));
     this.append(this.scroller, this.down, this.form);
     this.follow = true;
+    /** Kept when the conversation is open; what was sent before waits for it. */
+    this.opened = new Promise((resolve) => { this.ready = resolve; });
   }
 
   /** `project` is the answer of /v1/project. */
@@ -26,6 +28,7 @@ export class Chat extends HTMLElement {
     const kept = sessionStorage.getItem(CONVERSATION);
     if (!kept || !(await this.restore(kept))) this.begin();
     this.input.focus({ preventScroll: true });
+    this.ready();
   }
 
   /** Start a new conversation with whatever release is live then. */
@@ -76,8 +79,9 @@ export class Chat extends HTMLElement {
     return true;
   }
 
-  submit(event) {
+  async submit(event) {
     event.preventDefault();
+    await this.opened;
     if (this.controller) {
       this.stop();
       return;

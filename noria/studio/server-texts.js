@@ -15,12 +15,15 @@ const ERRORS = {
   not_offered: "此服务器不提供这项操作，请改用命令 `noria release`。",
   operator_only: "只有管理员可以这样做，请使用管理员的 API 密钥。",
   receipt_not_found: "服务器上找不到这条回答。",
-  release_not_changed: "版本状态没有改变，请用命令 `noria release` 查看原因。",
+  release_not_changed: "版本状态没有改变。",
   release_not_found: "这个版本不存在。",
   release_unavailable: "没有可用的版本，请用命令 `noria release list` 查看。",
   store_unavailable: "数据库暂时不可用，原因见服务器日志。",
   too_many_requests: "同时进行的对话太多，请稍后再试。",
 };
+
+/* Errors whose reason differs from case to case: the server's own sentence follows. */
+const DETAILED = new Set(["invalid_value", "release_not_changed"]);
 
 /* Sentence or part of one -> text; noria/evaluate/gate.py writes them, and tests/browser checks that none is missing here. */
 const GATE = [
@@ -55,6 +58,6 @@ const GATE = [
 
 /** The server's `text` in Chinese. `code` is an error's; a text of the gate has none. */
 export function inChinese(text, code) {
-  if (code !== undefined) return ERRORS[code] ?? `服务器报告错误（${code}）。`;
+  if (code !== undefined) return `${ERRORS[code] ?? `服务器报告错误（${code}）。`}${DETAILED.has(code) || !ERRORS[code] ? `（${text}）` : ""}`;
   return GATE.reduce((said, [english, chinese]) => said.replace(english, chinese), text);
 }

@@ -115,8 +115,9 @@ def packed_attention(
 
 def _attend(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, num_before: int, scale: float, dropout: float) -> torch.Tensor:
     """(1, heads, time, dim): each position sees the `num_before` first keys and, of the others, those up to its own."""
-    if query.device.type == "cpu" and keys.shape[2] <= MAX_WRITTEN_OUT and not dropout:
+    if query.device.type == "cpu" and keys.shape[2] <= MAX_WRITTEN_OUT and values.shape[-1] == query.shape[-1] and not dropout:
         return cast(torch.Tensor, _WrittenOut.apply(query, keys, values, num_before, scale))
+    query, keys = query.to(values.dtype), keys.to(values.dtype)  # rotary positions are float32 where products are bf16
     mask = _causal_after(num_before, query.shape[2], query) if num_before else None
     return functional.scaled_dot_product_attention(
         query, keys, values, attn_mask=mask, is_causal=mask is None, scale=scale, dropout_p=dropout, enable_gqa=query.shape[1] != keys.shape[1]

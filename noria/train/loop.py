@@ -29,7 +29,7 @@ from noria.train.config import TuneConfig
 from noria.train.frozen import TopLayers
 from noria.train.objective import Objective
 from noria.train.plan import Plan, Speed, make_plan
-from noria.train.products import keep_freed_memory, use_lean_products
+from noria.train.products import give_back_freed_memory, keep_freed_memory, use_lean_products, use_own_products
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +93,8 @@ def train(
         "wall_seconds_of_this_process": round(time.monotonic() - started, 1),
     }
     save_adapter(run.model, folder / "adapter")
+    use_own_products(run.model)
+    give_back_freed_memory()
     return TrainResult(model=use_own_attention(merged(run.model)), metrics=metrics)
 
 
@@ -160,7 +162,7 @@ class _Run:
         out = list(examples) if self.references is None else [e.with_reference(r) for e, r in zip(examples, self.references, strict=True)]
         for name, objective in self.objectives.items():
             mine = [i for i, e in enumerate(examples) if e.objective == name]
-            with torch.no_grad():
+            with torch.no_grad(), self.autocast:
                 prepared = objective.prepare(base_of(self.model), [out[i] for i in mine])
             for index, example in zip(mine, prepared, strict=True):
                 out[index] = example

@@ -313,7 +313,7 @@ def test_the_chinese_page_shows_no_english(studio: Any) -> None:
     candidate(runtime)
     page.get_by_role("tab", name="版本").click()
     expect(page.get_by_role("article", name="r2")).to_contain_text("`task-success` 上更好：")
-    parts = {word for text in page.locator(".parts dl").all_text_contents() for word in re.findall(r"[A-Za-z][A-Za-z_-]*[A-Za-z]", text)}
+    parts = {word for text in page.locator(".parts dt, .parts dd").all_text_contents() for word in re.findall(r"[A-Za-z][A-Za-z_-]*[A-Za-z]", text)}
     assert set(page.evaluate(ENGLISH)) - parts <= NAMES_AND_CODES
 
 

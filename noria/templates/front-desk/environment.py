@@ -49,7 +49,7 @@ def _language(root: Path) -> str:
     """`[project] language` of noria.toml."""
     path = root / "noria.toml"
     told = tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return str(told.get("project", {}).get("language", "en"))
+    return "zh" if str(told.get("project", {}).get("language", "en")).startswith("zh") else "en"
 
 
 class DeskEpisode:

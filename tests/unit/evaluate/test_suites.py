@@ -27,7 +27,7 @@ from noria.evaluate.suites import (
 from noria.schema import Delta, Generation, GenerationRequest, Message, ToolCall, ToolSpec
 
 BOOK = ToolSpec(name="book", parameters={"type": "object", "properties": {"guests": {"type": "integer"}}})
-ASK = partial(item_request, tools=[BOOK], system_prompt="You keep the desk.")
+ASK = partial(item_request, tools=[BOOK])
 
 
 class Desk:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from noria.config import Project
-from noria.data import read_chat, read_thumbs
+from noria.data import ChatExample, read_chat, read_thumbs
 from noria.errors import DataError
 from noria.lifecycle.datasets import dataset_from_file
 from noria.lifecycle.framing import Frame
@@ -107,7 +107,7 @@ def test_personal_data_of_given_rows_are_redacted_on_both_sides(records: Records
     assert texts(path / "train" / "chat.jsonl") == texts(path / "evaluation" / "chat.jsonl") == {"write to <EMAIL_1>"}
     assert not any("@" in file.read_text() for file in path.rglob("*.jsonl"))
     (thumb,) = read_thumbs(path / "train" / "thumbs.jsonl")
-    assert (thumb.prompt[0].content, thumb.completion[0].content) == ("<EMAIL_1> or <EMAIL_2>?", "<EMAIL_2>")
+    assert (first_words(thumb.prompt), thumb.completion[0].content) == ("<EMAIL_1> or <EMAIL_2>?", "<EMAIL_2>")
 
 
 def test_the_project_says_what_is_personal(tmp_path: Path) -> None:
@@ -117,7 +117,9 @@ def test_the_project_says_what_is_personal(tmp_path: Path) -> None:
 
 
 def test_rows_are_framed_as_the_agent_would_ask(records: Records, tmp_path: Path) -> None:
-    (tmp_path / "tools.py").write_text('from noria.agent import tool\n\n\n@tool\ndef order(dish: str) -> str:\n    """Order a dish."""\n    return dish\n')
+    (tmp_path / "tools.py").write_text(
+        'from noria.agent import tool\n\n\n@tool\ndef order(dish: str) -> str:\n    """Order a dish."""\n    return dish\n'
+    )
     rows = [
         {"messages": [{"role": "user", "content": "Soup tomorrow, please."}, {"role": "assistant", "content": "Gladly."}]},
         {"messages": [{"role": "system", "content": "Mine."}, {"role": "user", "content": "Tomorrow?"}, {"role": "assistant", "content": "Yes."}]},
@@ -139,3 +141,23 @@ def test_framing_twice_is_framing_once() -> None:
     frame = Frame(system_prompt="Be kind.", specs=(), hints=True)
     once = frame.messages([Message(role="user", content="Today at 5 pm")], date(2026, 3, 2))
     assert frame.messages(once, date(2026, 9, 9)) == once
+
+
+def test_held_out_rows_stay_plain_for_each_release_to_frame(records: Records, tmp_path: Path) -> None:
+    wishes = [f"{dish} without {other}, tomorrow" for dish in DISHES for other in DISHES if other != dish]
+    dataset = dataset_from_file(records, write(tmp_path / "rows.jsonl", wishes))
+    suite = dataset.heldout(10)
+    assert suite is not None
+    assert {item.messages[0].role for item in suite.items} == {"user"}
+    assert {example.messages[0].role for example in read_chat(dataset.train_files["chat"])} == {"system"}
+
+
+def test_a_row_names_its_day() -> None:
+    messages = (Message(role="user", content="A table tomorrow"), Message(role="assistant", content="Gladly."))
+    example = ChatExample(messages=messages, train=(False, True), metadata={"today": "2025-06-10"})
+    frame = Frame(system_prompt="It is {today}.", specs=(), hints=True)
+    framed = frame.example(example)
+    assert framed.messages[0].content == "It is 2025-06-10."
+    assert any("2025-06-11" in hint for hint in framed.messages[1].hints)
+    with pytest.raises(DataError, match="it must be a date"):
+        frame.example(example.model_copy(update={"metadata": {"today": "soon"}}))

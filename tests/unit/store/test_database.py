@@ -76,7 +76,7 @@ def test_a_database_of_a_newer_noria_is_left_alone(url: str) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     engine.dispose()
-    with pytest.raises(StoreError, match="revision '9999', this Noria knows up to .* Upgrade with"):
+    with pytest.raises(StoreError, match="revision '9999', this Noria knows up to .* Run `git pull`"):
         Database.open(url)
 
 

@@ -66,3 +66,13 @@ def test_attention_written_out_is_torchs_own(num_before: int) -> None:
     upon = torch.randn_like(found)
     for ours, theirs in zip(*(torch.autograd.grad(out, (query, key, value), upon) for out in (found, expected)), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_attention_in_bf16_takes_float32_positions() -> None:
+    """Rotary positions make queries and keys float32 while values are bfloat16, whatever the length."""
+    for length in (6, 1100):
+        query, key = torch.randn(1, 2, length, 4), torch.randn(1, 1, length, 4)
+        value = torch.randn(1, 1, length, 4).bfloat16()
+        out, _ = packed_attention(torch.nn.Module(), query, key, value, None)
+        expected = torch.nn.functional.scaled_dot_product_attention(query, key, value.float(), is_causal=True, enable_gqa=True)
+        torch.testing.assert_close(out.float(), expected.transpose(1, 2), atol=5e-2, rtol=5e-2)
