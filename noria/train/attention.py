@@ -7,7 +7,7 @@ and gradients are those of the sequences computed one by one; only the work is l
 Registered with transformers under the name `noria_packed`, so that every decoder that takes an attention implementation can use it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -18,8 +18,10 @@ from transformers import AttentionInterface, PreTrainedModel
 from noria.errors import ModelError
 
 NAME = "noria_packed"
-MAX_WRITTEN_OUT = 1024
-"""Keys up to which attention on a processor is written out: above that its memory, heads x time x keys, outgrows what it saves."""
+BLOCK = 512
+"""Queries that attend at once."""
+MAX_KEPT_BYTES = 24 << 20
+"""Probabilities of one layer up to which they are kept for the backward pass: those of some 1,000 tokens of a small model in bf16."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,10 @@ class Segment:
     start: int
     end: int
     prefix: tuple[int, int] | None = None
+
+    @property
+    def num_before(self) -> int:
+        return self.prefix[1] - self.prefix[0] if self.prefix else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,57 +107,113 @@ def packed_attention(
         (1, time, heads, dim) and no weights.
     """
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    segments = segments or [Segment(0, query.shape[2])]
+    query, key = query.to(value.dtype), key.to(value.dtype)  # rotary positions are float32 where products are bf16
+    if query.device.type == "cpu" and value.shape[-1] == query.shape[-1] and not dropout:
+        return cast(torch.Tensor, _Attend.apply(query, key, value, segments, scale)), None
+    return _attend_by_torch(query, key, value, segments, scale, dropout).transpose(1, 2).contiguous(), None
+
+
+def _attend_by_torch(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, segments: Sequence[Segment], scale: float, dropout: float
+) -> torch.Tensor:
+    """(1, heads, time, dim), by torch's kernels."""
     parts: list[torch.Tensor] = []
-    for segment in segments or [Segment(0, query.shape[2])]:
-        here = slice(segment.start, segment.end)
-        keys, values, num_before = key[:, :, here], value[:, :, here], 0
-        if segment.prefix is not None:
-            before = slice(*segment.prefix)
-            num_before = before.stop - before.start
-            keys, values = torch.cat((key[:, :, before], keys), dim=2), torch.cat((value[:, :, before], values), dim=2)
-        parts.append(_attend(query[:, :, here], keys, values, num_before, scale, dropout))
-    return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
+    for segment in segments:
+        keys, values = _seen(key, segment), _seen(value, segment)
+        mask = _causal_after(segment.num_before, segment.end - segment.start, query) if segment.prefix else None
+        parts.append(
+            functional.scaled_dot_product_attention(
+                query[:, :, segment.start : segment.end],
+                keys,
+                values,
+                attn_mask=mask,
+                is_causal=mask is None,
+                scale=scale,
+                dropout_p=dropout,
+                enable_gqa=query.shape[1] != key.shape[1],
+            )
+        )
+    return torch.cat(parts, dim=2)
 
 
-def _attend(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, num_before: int, scale: float, dropout: float) -> torch.Tensor:
-    """(1, heads, time, dim): each position sees the `num_before` first keys and, of the others, those up to its own."""
-    if query.device.type == "cpu" and keys.shape[2] <= MAX_WRITTEN_OUT and values.shape[-1] == query.shape[-1] and not dropout:
-        return cast(torch.Tensor, _WrittenOut.apply(query, keys, values, num_before, scale))
-    query, keys = query.to(values.dtype), keys.to(values.dtype)  # rotary positions are float32 where products are bf16
-    mask = _causal_after(num_before, query.shape[2], query) if num_before else None
-    return functional.scaled_dot_product_attention(
-        query, keys, values, attn_mask=mask, is_causal=mask is None, scale=scale, dropout_p=dropout, enable_gqa=query.shape[1] != keys.shape[1]
-    )
+def _seen(rows: torch.Tensor, segment: Segment) -> torch.Tensor:
+    """Keys or values (..., time, dim) that a segment attends to: its beginning, then its own."""
+    own = rows[..., segment.start : segment.end, :]
+    return own if segment.prefix is None else torch.cat((rows[..., slice(*segment.prefix), :], own), dim=-2)
 
 
-class _WrittenOut(torch.autograd.Function):
-    """softmax(scale Q K^T) V with the probabilities kept for the way back: for short sequences faster on a processor than torch's fused kernel,
-    whose backward pass does not use the matrix units. Query heads that share a key head are one taller matrix."""
+class _Attend(torch.autograd.Function):
+    """softmax(scale Q K^T) V written out, a block of queries at a time, which sees no later key.
+
+    On a processor faster than torch's fused kernel, whose backward pass does not use the matrix units. Query heads that share a key head are one
+    taller matrix. The probabilities are kept for the way back where they are small, else computed again.
+    """
 
     @staticmethod
-    def forward(ctx: Any, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, num_before: int, scale: float) -> torch.Tensor:
-        _, heads, length, dim = query.shape
-        groups = keys.shape[1]
-        query, keys = query.to(values.dtype), keys.to(values.dtype)
-        tall = (query * scale).reshape(groups, heads // groups * length, dim)
-        mask = _causal_after(num_before, length, tall).repeat(heads // groups, 1)
-        shares = torch.baddbmm(mask[None], tall, keys[0].transpose(1, 2)).softmax(dim=-1)
-        out = torch.bmm(shares, values[0])
-        ctx.save_for_backward(tall, keys, values, shares)
-        ctx.scale = scale
-        return out.view(1, heads, length, dim)
+    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, segments: Sequence[Segment], scale: float) -> torch.Tensor:
+        _, heads, time, dim = query.shape
+        out = query.new_empty(1, time, heads, dim)
+        kept: list[torch.Tensor] | None = []
+        for segment in segments:
+            keys, values = _seen(key[0], segment), _seen(value[0], segment)
+            for block in _blocks(segment):
+                shares = _shares(query[0], keys, block, scale)
+                out[0, block.here] = torch.bmm(shares, values[:, : block.num_keys]).view(heads, -1, dim).transpose(0, 1)
+                if kept is not None:
+                    kept.append(shares)
+                    kept = kept if sum(part.nbytes for part in kept) <= MAX_KEPT_BYTES else None
+        ctx.save_for_backward(query, key, value, *(kept or ()))
+        ctx.segments, ctx.scale, ctx.kept = segments, scale, kept is not None
+        return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        tall, keys, values, shares = ctx.saved_tensors
-        shape = gradients[0].shape
-        out = gradients[0].reshape(tall.shape).to(values.dtype)
-        into_values = torch.bmm(shares.transpose(1, 2), out)
-        into_shares = torch.bmm(out, values[0].transpose(1, 2))
-        into_scores = torch.ops.aten._softmax_backward_data(into_shares, shares, -1, shares.dtype)
-        into_query = torch.bmm(into_scores, keys[0]).mul_(ctx.scale)
-        into_keys = torch.bmm(into_scores.transpose(1, 2), tall)
-        return into_query.view(shape), into_keys[None], into_values[None], None, None
+        query, key, value, *kept = ctx.saved_tensors
+        groups, dim = key.shape[1], key.shape[-1]
+        upon = gradients[0][0].to(value.dtype).transpose(0, 1)
+        into_query = torch.empty_like(query)
+        into_key, into_value = (torch.zeros(rows.shape, dtype=torch.promote_types(rows.dtype, torch.float32)) for rows in (key, value))
+        remaining = iter(kept)
+        for segment in ctx.segments:
+            keys, values = _seen(key[0], segment), _seen(value[0], segment)
+            of_keys, of_values = torch.zeros_like(keys), torch.zeros_like(values)
+            for block in _blocks(segment):
+                shares = next(remaining) if ctx.kept else _shares(query[0], keys, block, ctx.scale)
+                out = upon[:, block.here].reshape(groups, -1, dim)
+                of_values[:, : block.num_keys].baddbmm_(shares.transpose(1, 2), out)
+                of_shares = torch.bmm(out, values[:, : block.num_keys].transpose(1, 2))
+                of_scores = torch.ops.aten._softmax_backward_data(of_shares, shares, -1, shares.dtype)
+                into_query[0, :, block.here] = torch.bmm(of_scores, keys[:, : block.num_keys]).mul_(ctx.scale).view(query.shape[1], -1, dim)
+                tall = (query[0, :, block.here] * ctx.scale).reshape(groups, -1, dim)
+                of_keys[:, : block.num_keys].baddbmm_(of_scores.transpose(1, 2), tall)
+            for whole, part in ((into_key, of_keys), (into_value, of_values)):
+                whole[0, :, segment.start : segment.end] += part[:, segment.num_before :]
+                if segment.prefix is not None:
+                    whole[0, :, slice(*segment.prefix)] += part[:, : segment.num_before]
+        return into_query, into_key.to(key.dtype), into_value.to(value.dtype), None, None
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Queries at `here` of the row; they see the first `num_keys` keys of their segment, all of them but the last `len(here)` in full."""
+
+    here: slice
+    num_keys: int
+
+
+def _blocks(segment: Segment) -> Iterator[_Block]:
+    for start in range(segment.start, segment.end, BLOCK):
+        end = min(start + BLOCK, segment.end)
+        yield _Block(slice(start, end), segment.num_before + end - segment.start)
+
+
+def _shares(query: torch.Tensor, keys: torch.Tensor, block: _Block, scale: float) -> torch.Tensor:
+    """Attention probabilities of a block: (key heads, query heads of each x queries, keys)."""
+    heads, groups, length = query.shape[0], keys.shape[0], block.here.stop - block.here.start
+    tall = (query[:, block.here] * scale).reshape(groups, -1, query.shape[-1])
+    mask = _causal_after(block.num_keys - length, length, tall).repeat(heads // groups, 1)
+    return torch.baddbmm(mask[None], tall, keys[:, : block.num_keys].transpose(1, 2)).softmax(dim=-1)
 
 
 def _causal_after(num_before: int, length: int, like: torch.Tensor) -> torch.Tensor:

@@ -42,8 +42,31 @@ class _LowRank(torch.autograd.Function):
         return into, None, (out_b.T @ flat).float(), (out.T @ inner).mul_(ctx.scale).float(), None
 
 
+class _Norm(torch.autograd.Function):
+    """x / rms(x) * weight over the last dimension (Zhang and Sennrich 2019), in float32, given out in the precision of the products."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, epsilon: float, dtype: torch.dtype) -> torch.Tensor:
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+        inverse = norm.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
+        ctx.save_for_backward(x, weight, inverse)
+        return (x * inverse).mul_(weight).to(dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, weight, inverse = ctx.saved_tensors
+        out = gradients[0].float()
+        of_weight = (out * x).mul_(inverse).flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None
+        scaled = out * weight
+        along = (scaled * x).sum(-1, keepdim=True).mul_(inverse**3 / x.shape[-1])
+        return scaled.mul_(inverse).sub_(x * along), of_weight, None, None
+
+
 def use_lean_products(model: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Let every linear layer with frozen weights compute in `dtype`, its adapter included. Layers that learn are left as they are."""
+    """Let every linear layer with frozen weights compute in `dtype`, its adapter included, and norms in few passes over memory.
+
+    Linear layers that learn are left as they are.
+    """
     adapted: list[Any] = [m for m in model.modules() if isinstance(m, AdaptedLinear)]
     linear: list[Any] = [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
     inner = {id(part) for layer in adapted for part in layer.modules()}
@@ -53,6 +76,9 @@ def use_lean_products(model: torch.nn.Module, dtype: torch.dtype) -> None:
     for layer in linear:
         if id(layer) not in inner and not layer.weight.requires_grad:
             layer.forward = _frozen_forward(layer, dtype)
+    norms: list[Any] = [m for m in model.modules() if type(m).__name__.endswith("RMSNorm") and hasattr(m, "variance_epsilon")]
+    for norm in norms:
+        norm.forward = _norm_forward(norm, dtype)
 
 
 def _adapted_forward(layer: Any, dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -72,6 +98,13 @@ def _frozen_forward(layer: Any, dtype: torch.dtype) -> Callable[[torch.Tensor], 
 
     def forward(x: torch.Tensor) -> torch.Tensor:
         return functional.linear(x.to(dtype), weight, bias)
+
+    return forward
+
+
+def _norm_forward(norm: Any, dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        return cast(torch.Tensor, _Norm.apply(x, norm.weight, norm.variance_epsilon, dtype))
 
     return forward
 
