@@ -245,7 +245,7 @@ KINDS: dict[str, tuple[int, Callable[[Draft], None]]] = {
     "two_in_one": (4, _two_in_one),
     "changes_mind": (5, _changes_mind),
     "unavailable": (4, _unavailable),
-    "remark": (26, _remark),
+    "remark": (40, _remark),
 }
 """Kind to its share of a mixed set of goals and its maker."""
 
