@@ -26,6 +26,7 @@ from noria.schema.messages import Record
 MIN_SCORE_ITEMS = 20
 """Fewer scores than this and a bootstrap's error is not what it says."""
 BOOTSTRAP = "paired bootstrap (BCa)"
+SIGN_FLIP = "exact sign-flip test of conversations, one-sided"
 TOO_FEW = "Too few items in"
 
 
@@ -96,7 +97,7 @@ class PairedSuite(Record):
 
     @property
     def grouped(self) -> bool:
-        return len(set(self.groups)) < len(self.groups)
+        return paired.is_grouped(self.groups)
 
     @property
     def unit(self) -> str:
@@ -121,8 +122,7 @@ class PairedSuite(Record):
         if not self.grouped:
             ids = sorted(self.expected_ids)
             return [self.before[i] for i in ids], [self.after[i] for i in ids]
-        scale = len(set(self.groups)) / len(self.expected_ids)
-        before, after = (paired.group_sums([values[i] for i in self.expected_ids], self.groups) * scale for values in (self.before, self.after))
+        before, after = (paired.group_shares([values[i] for i in self.expected_ids], self.groups) for values in (self.before, self.after))
         return before.tolist(), after.tolist()
 
     def gains_by_group(self) -> list[float]:
@@ -184,12 +184,12 @@ def _judge_objective(suite: PairedSuite, level: float) -> SuiteResult:
         interval = paired.score_interval(counts.gains, counts.losses, counts.n)
         found = _Finding("exact McNemar, one-sided", counts.effect, interval, float(paired.mcnemar_better(counts.gains, counts.losses)))
     elif len(before) < (least := paired.fewest_groups(level) if suite.kind == "pass" else MIN_SCORE_ITEMS):
-        return _too_few(suite, f"{BOOTSTRAP}, one-sided", level, None, least)
+        return _too_few(suite, SIGN_FLIP if suite.kind == "pass" else f"{BOOTSTRAP}, one-sided", level, None, least)
     else:
         boot = paired.paired_bootstrap(before, after, num_resamples=_num_resamples(level))
         found = _Finding(f"{BOOTSTRAP}, one-sided", boot.effect, boot.interval, boot.p)
         if suite.kind == "pass":
-            found = replace(found, test="exact sign-flip test of conversations, one-sided", p=paired.sign_flip_better(suite.gains_by_group()))
+            found = replace(found, test=SIGN_FLIP, p=paired.sign_flip_better(suite.gains_by_group()))
     passed = found.effect > 0 and found.p <= level
     if passed:
         reason = f"Better on `{suite.suite}`: {_shown(found)}, p {found.p:.2g} <= {level:.2g}, {_size(suite)}."

@@ -7,8 +7,8 @@ Items of one dialogue are no independent draws: what is right or wrong in one tu
 group of items, and the tests then count groups.
 
 Sources: exact McNemar test (McNemar 1947, Psychometrika 12); sign-flip test (Fisher 1935, The Design of Experiments, section 21);
-score interval and statistic for paired proportions (Tango 1998, Statistics
-in Medicine 17); its exact unconditional non-inferiority test (Hsueh, Liu and Chen 2001, Biometrics 57); BCa bootstrap (Efron 1987, JASA 82);
+score interval and statistic for paired proportions (Tango 1998, Statistics in Medicine 17); its exact unconditional non-inferiority test
+(Hsueh, Liu and Chen 2001, Biometrics 57); BCa bootstrap (Efron 1987, JASA 82);
 Holm (1979, Scandinavian Journal of Statistics 6); e-value of a betting mixture (Ville 1939; Waudby-Smith and Ramdas 2024, JRSS B 86).
 """
 
@@ -87,6 +87,17 @@ def group_sums(values: ArrayLike, groups: Sequence[str]) -> Floats:
     places = {group: place for place, group in enumerate(dict.fromkeys(groups))}
     sums = np.bincount([places[group] for group in groups], weights=np.asarray(values, dtype=np.float64), minlength=len(places))
     return sums.astype(np.float64)
+
+
+def is_grouped(groups: Sequence[str]) -> bool:
+    """Whether some items share a group, so that items are no independent draws."""
+    return len(set(groups)) < len(groups)
+
+
+def group_shares(values: ArrayLike, groups: Sequence[str]) -> Floats:
+    """One value a group, scaled so that the mean over the groups is the mean over the items."""
+    sums = group_sums(values, groups)
+    return sums * (sums.size / len(groups))
 
 
 def sign_flip_better(differences: ArrayLike) -> float:

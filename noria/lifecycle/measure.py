@@ -18,7 +18,9 @@ from noria.config import Project
 from noria.engine import EngineConfig, open_generator
 from noria.errors import ConfigError, DataError, ModelError
 from noria.evaluate.paired import (
+    group_shares,
     group_sums,
+    is_grouped,
     mcnemar_two_sided,
     paired_bootstrap,
     paired_counts,
@@ -48,7 +50,8 @@ def measure(folder: Path | None, model: str, task: str, data: Path, *, against: 
     if task not in TASKS:
         raise DataError(f"`--task` is {task!r}; allowed so far: {', '.join(TASKS)}.")
     suite = load_suite(data) if task == "suite" else chat_suite(data, data.stem)
-    if against is not None and len({item.group or item.id for item in suite.items}) < 2:
+    groups = [item.group or item.id for item in suite.items]
+    if against is not None and is_grouped(groups) and len(set(groups)) < 2:
         raise DataError(f"'{data}' holds one conversation; a comparison needs decisions of two or more.")
     run = _run(folder, model, suite, progress)
     report: dict[str, Any] = {"task": task, "model": model, "data": str(data), "n": len(run.results), **_metrics(run)}
@@ -128,7 +131,7 @@ def _compared(before: SuiteRun, after: SuiteRun) -> Mapping[str, Any]:
     values = _by_id(before)
     pairs = [(values[r.id], r.value) for r in after.results]
     if before.kind == "pass":
-        if len(set(after.groups)) < len(after.groups):
+        if is_grouped(after.groups):
             return _conversations_compared(before, after)
         counts = paired_counts([x > 0.5 for x, _ in pairs], [y > 0.5 for _, y in pairs])
         interval, p = score_interval(counts.gains, counts.losses, counts.n), mcnemar_two_sided(counts.gains, counts.losses)
@@ -141,9 +144,10 @@ def _compared(before: SuiteRun, after: SuiteRun) -> Mapping[str, Any]:
 
 def _conversations_compared(before: SuiteRun, after: SuiteRun) -> Mapping[str, Any]:
     """As `_compared`, counting conversations, since decisions of one are not independent."""
-    x, y = (group_sums([values[i] for i in after.expected_ids], after.groups) for values in (_by_id(before), _by_id(after)))
-    boot = paired_bootstrap(x * len(x) / len(after.expected_ids), y * len(x) / len(after.expected_ids))
-    p = min(1.0, 2 * min(sign_flip_better(y - x), sign_flip_better(x - y)))
+    x, y = ([values[i] for i in after.expected_ids] for values in (_by_id(before), _by_id(after)))
+    boot = paired_bootstrap(group_shares(x, after.groups), group_shares(y, after.groups))
+    gains = group_sums(np.subtract(y, x), after.groups)
+    p = min(1.0, 2 * min(sign_flip_better(gains), sign_flip_better(-gains)))
     return {"effect": boot.effect, "interval": boot.interval, "test": "exact sign-flip test of conversations, two-sided", "p": p}
 
 

@@ -108,16 +108,14 @@ def packed_attention(
     """
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     segments = segments or [Segment(0, query.shape[2])]
-    query, key = query.to(value.dtype), key.to(value.dtype)  # rotary positions are float32 where products are bf16
+    query, key = (query * scale).to(value.dtype), key.to(value.dtype)  # rotary positions are float32 where products are bf16
     if query.device.type == "cpu" and value.shape[-1] == query.shape[-1] and not dropout:
-        return cast(torch.Tensor, _Attend.apply(query, key, value, segments, scale)), None
-    return _attend_by_torch(query, key, value, segments, scale, dropout).transpose(1, 2).contiguous(), None
+        return cast(torch.Tensor, _Attend.apply(query, key, value, segments)), None
+    return _attend_by_torch(query, key, value, segments, dropout).transpose(1, 2).contiguous(), None
 
 
-def _attend_by_torch(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, segments: Sequence[Segment], scale: float, dropout: float
-) -> torch.Tensor:
-    """(1, heads, time, dim), by torch's kernels."""
+def _attend_by_torch(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, segments: Sequence[Segment], dropout: float) -> torch.Tensor:
+    """(1, heads, time, dim), by torch's kernels; the queries come scaled."""
     parts: list[torch.Tensor] = []
     for segment in segments:
         keys, values = _seen(key, segment), _seen(value, segment)
@@ -129,7 +127,7 @@ def _attend_by_torch(
                 values,
                 attn_mask=mask,
                 is_causal=mask is None,
-                scale=scale,
+                scale=1.0,
                 dropout_p=dropout,
                 enable_gqa=query.shape[1] != key.shape[1],
             )
@@ -144,27 +142,27 @@ def _seen(rows: torch.Tensor, segment: Segment) -> torch.Tensor:
 
 
 class _Attend(torch.autograd.Function):
-    """softmax(scale Q K^T) V written out, a block of queries at a time, which sees no later key.
+    """softmax(Q K^T) V for scaled queries, written out: a block of queries at a time, which sees no later key.
 
     On a processor faster than torch's fused kernel, whose backward pass does not use the matrix units. Query heads that share a key head are one
     taller matrix. The probabilities are kept for the way back where they are small, else computed again.
     """
 
     @staticmethod
-    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, segments: Sequence[Segment], scale: float) -> torch.Tensor:
+    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, segments: Sequence[Segment]) -> torch.Tensor:
         _, heads, time, dim = query.shape
         out = query.new_empty(1, time, heads, dim)
         kept: list[torch.Tensor] | None = []
         for segment in segments:
             keys, values = _seen(key[0], segment), _seen(value[0], segment)
             for block in _blocks(segment):
-                shares = _shares(query[0], keys, block, scale)
+                shares = _shares(query[0], keys, block)
                 out[0, block.here] = torch.bmm(shares, values[:, : block.num_keys]).view(heads, -1, dim).transpose(0, 1)
                 if kept is not None:
                     kept.append(shares)
                     kept = kept if sum(part.nbytes for part in kept) <= MAX_KEPT_BYTES else None
         ctx.save_for_backward(query, key, value, *(kept or ()))
-        ctx.segments, ctx.scale, ctx.kept = segments, scale, kept is not None
+        ctx.segments, ctx.kept = segments, kept is not None
         return out
 
     @staticmethod
@@ -179,19 +177,18 @@ class _Attend(torch.autograd.Function):
             keys, values = _seen(key[0], segment), _seen(value[0], segment)
             of_keys, of_values = torch.zeros_like(keys), torch.zeros_like(values)
             for block in _blocks(segment):
-                shares = next(remaining) if ctx.kept else _shares(query[0], keys, block, ctx.scale)
+                shares = next(remaining) if ctx.kept else _shares(query[0], keys, block)
                 out = upon[:, block.here].reshape(groups, -1, dim)
                 of_values[:, : block.num_keys].baddbmm_(shares.transpose(1, 2), out)
                 of_shares = torch.bmm(out, values[:, : block.num_keys].transpose(1, 2))
                 of_scores = torch.ops.aten._softmax_backward_data(of_shares, shares, -1, shares.dtype)
-                into_query[0, :, block.here] = torch.bmm(of_scores, keys[:, : block.num_keys]).mul_(ctx.scale).view(query.shape[1], -1, dim)
-                tall = (query[0, :, block.here] * ctx.scale).reshape(groups, -1, dim)
-                of_keys[:, : block.num_keys].baddbmm_(of_scores.transpose(1, 2), tall)
+                into_query[0, :, block.here] = torch.bmm(of_scores, keys[:, : block.num_keys]).view(query.shape[1], -1, dim)
+                of_keys[:, : block.num_keys].baddbmm_(of_scores.transpose(1, 2), query[0, :, block.here].reshape(groups, -1, dim))
             for whole, part in ((into_key, of_keys), (into_value, of_values)):
                 whole[0, :, segment.start : segment.end] += part[:, segment.num_before :]
                 if segment.prefix is not None:
                     whole[0, :, slice(*segment.prefix)] += part[:, : segment.num_before]
-        return into_query, into_key.to(key.dtype), into_value.to(value.dtype), None, None
+        return into_query, into_key.to(key.dtype), into_value.to(value.dtype), None
 
 
 @dataclass(frozen=True)
@@ -208,10 +205,10 @@ def _blocks(segment: Segment) -> Iterator[_Block]:
         yield _Block(slice(start, end), segment.num_before + end - segment.start)
 
 
-def _shares(query: torch.Tensor, keys: torch.Tensor, block: _Block, scale: float) -> torch.Tensor:
+def _shares(query: torch.Tensor, keys: torch.Tensor, block: _Block) -> torch.Tensor:
     """Attention probabilities of a block: (key heads, query heads of each x queries, keys)."""
     heads, groups, length = query.shape[0], keys.shape[0], block.here.stop - block.here.start
-    tall = (query[:, block.here] * scale).reshape(groups, -1, query.shape[-1])
+    tall = query[:, block.here].reshape(groups, -1, query.shape[-1])
     mask = _causal_after(block.num_keys - length, length, tall).repeat(heads // groups, 1)
     return torch.baddbmm(mask[None], tall, keys[:, : block.num_keys].transpose(1, 2)).softmax(dim=-1)
 

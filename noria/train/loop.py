@@ -27,9 +27,10 @@ from noria.train.attention import use_own_attention, use_packed_attention
 from noria.train.batches import Example, pack, schedule
 from noria.train.config import TuneConfig
 from noria.train.frozen import TopLayers
+from noria.train.memory import give_back_freed_memory, keep_freed_memory
 from noria.train.objective import Objective
 from noria.train.plan import Plan, Speed, make_plan
-from noria.train.products import give_back_freed_memory, keep_freed_memory, use_lean_products, use_own_products
+from noria.train.products import use_lean_products, use_own_products
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +155,9 @@ class _Run:
         self.references: list[tuple[float, ...]] | None = None
         device = next(iter(self.parameters.values())).device
         precision = config.precision or ("bfloat16" if native_bfloat16(device) else "float32")
-        self.autocast = torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bfloat16" else contextlib.nullcontext()
-        use_lean_products(model, torch.bfloat16 if precision == "bfloat16" else torch.float32)
+        dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        self.autocast = torch.autocast(device.type, dtype=dtype) if dtype == torch.bfloat16 else contextlib.nullcontext()
+        use_lean_products(model, dtype)
 
     def prepare(self, examples: Sequence[Example]) -> list[Example]:
         """Let each objective look at its examples; the references that were found under the untouched model are kept for a restart."""

@@ -1,10 +1,10 @@
-"""The matrix products of a training run, with nothing computed twice.
+"""The matrix products and norms of a training run, with nothing computed twice.
 
 In: a model ready to learn. Out: the same model, whose frozen weights are rounded once to the precision of the products instead of at every use,
-and whose adapters add to a layer's output where it stands. Values and gradients are those of `x W^T + s (x A^T) B^T` (Hu et al. 2021).
+whose adapters add to a layer's output where it stands, and whose norms take few passes over memory. Values and gradients of an adapted layer are
+those of `x W^T + s (x A^T) B^T` (Hu et al. 2021).
 """
 
-import ctypes
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -13,8 +13,6 @@ from peft.tuners.lora import Linear as AdaptedLinear
 from torch.nn import functional
 
 ADAPTER = "default"
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Options of glibc's mallopt(3)."""
 
 
 class _LowRank(torch.autograd.Function):
@@ -113,27 +111,3 @@ def use_own_products(model: torch.nn.Module) -> None:
     """Give a tuned model back the forward passes that it came with."""
     for module in model.modules():
         module.__dict__.pop("forward", None)
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep what tensors free instead of giving it back to the system, which costs a page fault a page at the next step.
-
-    Tensors over 32 MB, logits mostly, still go back at once: kept, their holes would grow memory without bound. Nothing where the C library is
-    another one.
-    """
-    if mallopt := _c_function("mallopt"):
-        mallopt(M_MMAP_THRESHOLD, 32 << 20)
-        mallopt(M_TRIM_THRESHOLD, 512 << 20)
-
-
-def give_back_freed_memory() -> None:
-    """The opposite, once, when training is over."""
-    if malloc_trim := _c_function("malloc_trim"):
-        malloc_trim(0)
-
-
-def _c_function(name: str) -> Callable[..., int] | None:
-    try:
-        return getattr(ctypes.CDLL(None), name)
-    except (OSError, AttributeError, TypeError):
-        return None

@@ -9,7 +9,6 @@ import importlib.util
 import shutil
 import sys
 import tempfile
-import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import date
@@ -18,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
+from noria.config import Project
 from noria.errors import ConfigError
 from noria.schema import Goal, Message, Outcome
 
@@ -47,9 +47,7 @@ class FrontDesk:
 
 def _language(root: Path) -> str:
     """`[project] language` of noria.toml."""
-    path = root / "noria.toml"
-    told = tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return "zh" if str(told.get("project", {}).get("language", "en")).startswith("zh") else "en"
+    return "zh" if Project.load(root).about.language.startswith("zh") else "en"
 
 
 class DeskEpisode:

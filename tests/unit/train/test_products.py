@@ -5,25 +5,16 @@ import copy
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import LlamaConfig, LlamaForCausalLM
 
+from noria.testing.tiny_training import tiny_model
+from noria.train import attention
 from noria.train.attention import Segment, packed_attention
 from noria.train.products import use_lean_products
 
 
 def adapted_model() -> torch.nn.Module:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=60,
-        hidden_size=24,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-    )
     lora = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
-    return get_peft_model(LlamaForCausalLM(config), lora)
+    return get_peft_model(tiny_model(), lora)
 
 
 def loss_and_gradients(model: torch.nn.Module) -> tuple[float, dict[str, torch.Tensor]]:
@@ -53,8 +44,12 @@ def test_layers_that_learn_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize("num_before", [0, 5])
-def test_attention_written_out_is_torchs_own(num_before: int) -> None:
-    """With fewer key heads than query heads, after a shared beginning, values and gradients."""
+@pytest.mark.parametrize("block", [512, 3])
+@pytest.mark.parametrize("kept", [1 << 20, 0], ids=["kept", "computed again"])
+def test_attention_written_out_is_torchs_own(num_before: int, block: int, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With fewer key heads than query heads, after a shared beginning, in one block or several: values and gradients."""
+    monkeypatch.setattr(attention, "BLOCK", block)
+    monkeypatch.setattr(attention, "MAX_KEPT_BYTES", kept)
     torch.manual_seed(1)
     length = num_before + 7
     shapes = ((1, 6, length, 8), (1, 2, length, 8), (1, 2, length, 8))
