@@ -212,7 +212,7 @@ def test_stopping_cancels_and_the_conversation_goes_on(studio: Any) -> None:
     say(page, "In short?")
     expect(page.get_by_text("Short.", exact=True)).to_be_visible()
     [conversation] = runtime.traces.conversations()
-    assert [turn.state for turn in runtime.traces.turns(conversation.id)] == ["cancelled", "done"]
+    until(lambda: [turn.state for turn in runtime.traces.turns(conversation.id)] == ["cancelled", "done"])
 
 
 def test_a_promoted_release_shows_without_a_reload(studio: Any) -> None:
