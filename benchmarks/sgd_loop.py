@@ -231,7 +231,7 @@ def curve_point(count: int, data: Path, epochs: float, scratch: Path) -> dict[st
     return {f"exact_at_{count}": found["exact_calls"], f"name_at_{count}": found["named_calls"]}
 
 
-def beside_trl(data: Path, scratch: Path, num_train: int = 8, num_held_out: int = 8) -> dict[str, float]:
+def beside_trl(data: Path, scratch: Path, num_train: int = 16, num_held_out: int = 8) -> dict[str, float]:
     """Useful tokens a second and held-out loss after one pass over the same examples: Noria, and TRL as it comes and at its best."""
     from noria.align.finetune import read_examples
     from noria.model import Renderer, load_tokenizer, plain_checkpoint, resolve

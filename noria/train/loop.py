@@ -175,13 +175,14 @@ class _Run:
         return out
 
     def measure(self) -> Speed:
-        """Tokens a second of typical steps, without changing a weight. The first of them warms caches and is not counted."""
+        """Tokens a second of typical steps, taken at rate 0 so that no weight changes. The first of them warms caches and is not counted."""
         first, *batches = islice(schedule(self.examples, self.config.batch_tokens, self.config.seed), 1 + MAX_MEASURED)
         self._gradients(first)
+        self._update(0.0)
         enough = time.monotonic() + MEASURED_SHARE * 60 * (self.config.minutes or math.inf)
         met = self._pass(batches, enough)
         known = self._pass(batches[: met.num_batches], math.inf) if isinstance(self.learner, TopLayers) else met
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.state.clear()
         return Speed(first=met.tokens / met.seconds, later=known.tokens / known.seconds)
 
     def _pass(self, batches: Sequence[Sequence[int]], enough: float) -> "_Measured":
@@ -189,6 +190,7 @@ class _Run:
         begin, num_batches, tokens = time.monotonic(), 0, 0
         for batch in batches:
             tokens += self._gradients(batch)[1]
+            self._update(0.0)
             num_batches += 1
             if time.monotonic() > enough:
                 break
@@ -213,19 +215,23 @@ class _Run:
 
     def _step(self, batch: Sequence[int], plan: Plan) -> None:
         loss, tokens = self._gradients(batch)
+        rate = learning_rate(self.step, plan.num_steps, self.config)
         if not math.isfinite(loss):
-            rate = learning_rate(self.step, plan.num_steps, self.config)
             raise ModelError(f"The loss is {loss} at step {self.step + 1} with rate {rate:.2g}. Lower `learning_rate` and tune again.")
-        torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, plan.num_steps, self.config)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self._update(rate)
         self.step += 1
         self.tokens += tokens
         self.last_loss = round(loss, 6)
         if self.first_loss is None:
             self.first_loss = self.last_loss
+
+    def _update(self, rate: float) -> None:
+        """Move the weights along their gradients and drop these."""
+        torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
 
     def _gradients(self, batch: Sequence[int]) -> tuple[float, int]:
         """Add the gradients of one step's mean loss, one micro-batch at a time; returns the loss and the tokens."""
