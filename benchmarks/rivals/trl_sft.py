@@ -1,8 +1,8 @@
 """TRL's SFTTrainer on given token ids: useful tokens a second over one pass, and the held-out loss after it. Runs in TRL's own environment.
 
 `default`: SFTConfig as it comes. `best`: what measured best on a processor: no gradient checkpointing, grouped by length, bfloat16 only where
-the processor has the instructions, the optimizer fused, one checkpoint at the end as ours has; two examples a step, in one batch (`pairs`) or, without any padding, one after the
-other (`singles`).
+the processor has the instructions, the optimizer fused, one checkpoint at the end as ours has; two examples a step, in one batch (`pairs`)
+or, without any padding, one after the other (`singles`).
 """
 
 import argparse
