@@ -87,11 +87,12 @@ def test_resumed_equals_uninterrupted(tmp_path: Path, method: str, top_layers: i
 
 def test_a_corrupt_checkpoint_is_set_aside(tmp_path: Path) -> None:
     whole, _ = tune(tmp_path)
-    (tmp_path / "checkpoint.pt").write_bytes(b"PK not a checkpoint")
+    [written] = tmp_path.glob("checkpoint-*.pt")
+    written.write_bytes(b"PK not a checkpoint")
     again, metrics = tune(tmp_path)
     assert metrics["resumed_at_step"] == 0
     assert same(whole, again)
-    assert (tmp_path / "checkpoint.corrupt").is_file()
+    assert written.with_suffix(".corrupt").is_file()
 
 
 def test_minutes_plan_the_steps(tmp_path: Path) -> None:
@@ -130,7 +131,7 @@ def test_more_top_layers_than_layers(tmp_path: Path) -> None:
 
 
 def test_the_rate_rises_and_falls() -> None:
-    config = TuneConfig(learning_rate=1.0, warmup=0.1)
+    config = TuneConfig(warmup=0.1)
     rates = [learning_rate(step, 100, config) for step in range(100)]
     assert rates[:10] == sorted(rates[:10])
     assert rates[9:] == sorted(rates[9:], reverse=True)

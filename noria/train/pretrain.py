@@ -1,0 +1,293 @@
+"""Pre-training: a corpus in, a base model out, as a Hugging Face folder that every later stage takes.
+
+In: files of text, an output folder. Out, in the folder: `config.json`, `model.safetensors`, the tokenizer, `curve.jsonl`, `plan.json` and, last,
+`pretrain.json` with what was done. What is needed to go on after a kill stands in `.run/` until then. Run it with `noria pretrain`.
+Not covered yet: the objectives mlm-nsp and denoise, several processes.
+"""
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from noria.data import Corpus, Encoded, Shards, is_finished, open_corpus, open_shards, split_of, write_shards
+from noria.errors import ConfigError, DataError, StoreError
+from noria.model import ARCHITECTURES, Tokenizer, check_architecture, load_tokenizer, make_config, new_model, num_parameters, train_tokenizer
+from noria.store import hardware, versions, write_file
+from noria.train import checkpoint
+from noria.train.attention import use_own_attention, use_packed_attention
+from noria.train.blocks import BlockSteps, in_order
+from noria.train.causal import Causal
+from noria.train.loop import native_bfloat16
+from noria.train.memory import give_back_freed_memory, keep_freed_memory
+from noria.train.optimizers import adamw, muon_and_adamw
+from noria.train.pretrain_config import PretrainConfig
+from noria.train.pretrain_plan import PretrainPlan, plan_run
+from noria.train.products import use_lean_products, use_own_products
+from noria.train.run import Progress, Run, RunConfig
+
+SCRATCH = ".run"
+DONE = "pretrain.json"
+FIRST_VOCAB, MAX_VOCAB = 512, 32_768
+BYTES_PER_VOCAB_TOKEN = 600
+"""Bytes of text for each token of a derived vocabulary: 8,192 tokens from 5 MB on."""
+
+Report = Callable[[str, float, float], None]
+"""Told a stage's name, what is done and what there is in all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """Where the model is, and what the run found."""
+
+    folder: Path
+    plan: PretrainPlan
+    metrics: dict[str, Any]
+
+
+def pretrain(
+    config: PretrainConfig, corpus: Sequence[Path], out: Path, report: Report, say: Callable[[str], None], tokenizer: Path | None = None
+) -> Pretrained:
+    """Train a new model on the text in `corpus`; a finished `out` is returned as it is, a begun one is gone on with.
+
+    Args:
+        say: told, in a sentence each, what was chosen and why.
+        tokenizer: folder of a tokenizer to use instead of a new one.
+
+    Raises:
+        ConfigError: settings that contradict one another, or an `out` that was begun with others.
+        DataError: no text, or too little.
+        ModelError: the loss is not a number.
+    """
+    if config.objective != "clm":
+        raise ConfigError(f"`--objective {config.objective}` is not there yet; `clm` is.")
+    architecture = check_architecture(config.architecture or ARCHITECTURES[config.objective][0], config.objective)
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    began = time.monotonic()
+    files = open_corpus(corpus)
+    if (out / DONE).is_file():
+        return _finished(out)
+    scratch = out / SCRATCH
+    _claim(scratch, config, files, tokenizer)
+    words = _tokenizer(config, files, scratch, tokenizer, report)
+    shards = _shards(config, files, words, scratch, report)
+    keep_freed_memory()
+    seconds = None if config.minutes is None else config.minutes * 60 - (time.monotonic() - began)
+    special = {"bos": words.bos_id, "eos": words.eos_id, "pad": words.pad_id}
+    made = partial(make_config, architecture, vocab_size=words.vocab_size, special={k: v for k, v in special.items() if v is not None})
+    plan = plan_run(scratch, config, len(shards.train.tokens), seconds, made, partial(_trial, config, shards, words, made), _precision(config))
+    for reason in plan.reasons:
+        say(reason)
+    model = new_model(made(plan.shape()), config.seed)
+    run = _run(config, plan, model, shards, words, scratch)
+    resumed = run.resume()
+    run.run(plan.num_steps, partial(_told, report))
+    metrics = _scored(run, plan, shards) | {
+        "num_parameters": num_parameters(made(plan.shape())),
+        "num_steps": plan.num_steps,
+        "tokens": run.tokens,
+        "epochs": round(run.tokens / len(shards.train.tokens), 3),
+        "resumed_at_step": resumed,
+        "num_returns": run.watch.num_returns,
+        "train_seconds": round(run.seconds, 1),
+        "tokens_per_second": round(run.tokens / max(run.seconds, 1e-9), 1),
+        "wall_seconds_of_this_process": round(time.monotonic() - began, 1),
+        "left_out": files.left_out,
+    }
+    use_own_products(model)
+    give_back_freed_memory()
+    return _written(use_own_attention(model), words, plan, metrics, out)
+
+
+def _finished(out: Path) -> Pretrained:
+    told = json.loads((out / DONE).read_text(encoding="utf-8"))
+    return Pretrained(folder=out, plan=PretrainPlan.model_validate(told["plan"]), metrics=told["metrics"])
+
+
+def _claim(scratch: Path, config: PretrainConfig, files: Corpus, tokenizer: Path | None) -> None:
+    """Write down what this folder is for; refuse one that was begun for something else."""
+    asked = {
+        "config": config.model_dump(mode="json"),
+        "files": [[str(p.resolve()), p.stat().st_size] for p in files.files],
+        "tokenizer": str(tokenizer) if tokenizer else None,
+    }
+    path = scratch / "request.json"
+    if not path.is_file():
+        try:
+            scratch.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"The folder '{scratch.parent}' cannot be made: {error.strerror}. Give another one with `--out`.") from error
+        write_file(path, [json.dumps(asked, indent=2) + "\n"])
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    changed = [f"`{k}` was {before['config'].get(k)!r} and is {v!r}" for k, v in asked["config"].items() if before["config"].get(k) != v]
+    if not changed and before != asked:
+        changed = ["the corpus or the tokenizer is another"]
+    if changed:
+        raise ConfigError(f"'{scratch.parent}' was begun otherwise: {'; '.join(changed)}. Go on with the same, or give another `--out`.")
+
+
+def _tokenizer(config: PretrainConfig, files: Corpus, scratch: Path, given: Path | None, report: Report) -> Tokenizer:
+    if given is not None:
+        return load_tokenizer(given)
+    folder = scratch / "tokenizer"
+    if (folder / "tokenizer_config.json").is_file():
+        return load_tokenizer(folder)
+    size = config.vocab_size or min(MAX_VOCAB, max(FIRST_VOCAB, 2 ** round(math.log2(max(files.num_bytes / BYTES_PER_VOCAB_TOKEN, 1)))))
+    report("tokenizer", 0, 1)
+    made = train_tokenizer(config.tokenizer or "bpe", (d.text for d in files), size, config.objective)
+    folder.mkdir(exist_ok=True)
+    made.save(folder)
+    report("tokenizer", 1, 1)
+    return made
+
+
+def _shards(config: PretrainConfig, files: Corpus, tokenizer: Tokenizer, scratch: Path, report: Report) -> Shards:
+    folder = scratch / "shards"
+    if not is_finished(folder):
+        total, read = max(files.num_bytes, 1), 0
+
+        def documents() -> Iterator[tuple[str, Encoded]]:
+            nonlocal read
+            begin = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+            for batch in _batches(files, 256):
+                for document, ids in zip(batch, tokenizer.encode_batch([d.text for d in batch]), strict=True):
+                    num_bytes = len(document.text.encode())
+                    read += num_bytes
+                    yield split_of(document, config.validation_share, config.seed), Encoded(token_ids=[*begin, *ids], num_bytes=num_bytes)
+                report("tokens", min(read, total), total)
+
+        write_shards(folder, documents(), tokenizer.vocab_size)
+        report("tokens", total, total)
+    shards = open_shards(folder)
+    if "train" not in shards.splits:
+        raise DataError("The corpus holds no text to train on. Check the paths given with `--corpus`.")
+    return shards.with_held_out(max(config.validation_share, 0.01))
+
+
+def _batches(documents: Corpus, size: int) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    for document in documents:
+        batch.append(document)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _precision(config: PretrainConfig) -> torch.dtype:
+    wanted = config.precision or ("bfloat16" if native_bfloat16(torch.device("cpu")) else "float32")
+    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+
+
+def _trial(config: PretrainConfig, shards: Shards, tokenizer: Tokenizer, made: Any, plan: PretrainPlan) -> float:
+    """Tokens a second that a plan is trained with, from a few steps."""
+    run = _run(config, plan, new_model(made(plan.shape()), config.seed), shards, tokenizer, Path("unused"))
+    _, tokens, seconds = run.measure(max_steps=4, seconds=5.0)
+    return tokens / seconds
+
+
+def _run(config: PretrainConfig, plan: PretrainPlan, model: Any, shards: Shards, tokenizer: Tokenizer, folder: Path) -> Run:
+    use_packed_attention(model)
+    dtype = _precision(config)
+    use_lean_products(model, dtype)
+    assert tokenizer.bos_id is not None, "a decoder's tokenizer has a token that begins a document"
+    objective = Causal(tokenizer.bos_id)
+    batch = plan.batch_tokens // plan.context
+    micro = max(1, min(batch, config.micro_batch_tokens // plan.context))
+    steps = BlockSteps(shards.train, plan.context, batch, micro, objective.loss, config.seed)
+    betas = (0.9, config.beta2)
+    if config.optimizer == "muon":
+        inside = [p for name, p in model.named_parameters() if p.dim() == 2 and ".layers." in name or ".h." in name and p.dim() == 2]
+        optimizers = muon_and_adamw(model, inside, plan.muon_rate, plan.learning_rate, config.weight_decay, betas)
+    else:
+        optimizers = [adamw(model, plan.learning_rate, config.weight_decay, betas)]
+    every = max(1, math.ceil(plan.num_steps / config.num_validations))
+    settings = RunConfig(
+        rate=partial(rate_share, config=config),
+        max_grad_norm=config.max_grad_norm,
+        precision=dtype,
+        seed=config.seed,
+        checkpoint_every=every,
+        num_checkpoints=config.num_checkpoints,
+        validate=partial(validation, model, objective, shards, plan.context, config.validation_tokens),
+        validate_every=every,
+        spike=config.spike,
+    )
+    return Run(model, model, steps, optimizers, settings, folder)
+
+
+def validation(model: Any, objective: Causal, shards: Shards, context: int, max_tokens: int) -> dict[str, float]:
+    """Loss in nats a token, and in bits a byte of text, which tokenizers do not change."""
+    total = count = 0.0
+    for block in in_order(shards.validation, context, max_tokens):
+        total += objective.loss(model, block).total.item()
+        count += block.tokens.shape[0] * (block.tokens.shape[1] - 1)
+    loss = total / max(count, 1)
+    return {"loss": loss, "bits_per_byte": loss / math.log(2) / shards.validation.bytes_per_token}
+
+
+def rate_share(step: int, num_steps: int, config: PretrainConfig) -> float:
+    """Share of the peak rate at a step."""
+    warmup = max(1, math.ceil(config.warmup * num_steps))
+    rise = min(1.0, (step + 1) / warmup)
+    left = (num_steps - step) / num_steps
+    if config.schedule == "trapezoid":
+        return min(rise, 1.0, left / config.cooldown)
+    if config.schedule == "linear":
+        return rise * left
+    return rise * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * (1 - left))))
+
+
+def _told(report: Report, progress: Progress) -> None:
+    found = f", {progress.validation['bits_per_byte']:.3f} bits a byte" if progress.validation else ""
+    report(f"training (loss {progress.loss:.3f}{found}, {progress.tokens_per_second:,.0f} tokens/s)", progress.step, progress.num_steps)
+
+
+def _scored(run: Run, plan: PretrainPlan, shards: Shards) -> dict[str, Any]:
+    """Take the best weights and score them on everything held out."""
+    best = checkpoint.load_best(run.folder)
+    if best is not None:
+        checkpoint.restore(run.parameters, best["weights"])
+    run.model.eval()
+    objective = run.config.validate
+    assert isinstance(objective, partial)
+    with torch.no_grad(), run.autocast:
+        found = validation(*objective.args[:4], max_tokens=len(shards.validation.tokens))
+    return {
+        "validation_loss": found["loss"],
+        "bits_per_byte": found["bits_per_byte"],
+        "best_step": best["step"] if best else run.step,
+        "validation_tokens": len(shards.validation.tokens),
+        "context": plan.context,
+    }
+
+
+def _written(model: Any, tokenizer: Tokenizer, plan: PretrainPlan, metrics: dict[str, Any], out: Path) -> Pretrained:
+    try:
+        model.save_pretrained(str(out))
+        tokenizer.save(out)
+        shutil.copyfile(out / SCRATCH / "curve.jsonl", out / "curve.jsonl")
+        told = {
+            "plan": plan.model_dump(mode="json"),
+            "metrics": metrics,
+            "request": json.loads((out / SCRATCH / "request.json").read_text(encoding="utf-8")),
+            "weights": sha256((out / "model.safetensors").read_bytes()).hexdigest(),
+            "versions": versions(),
+            "hardware": hardware(),
+        }
+        write_file(out / DONE, [json.dumps(told, indent=2, ensure_ascii=False) + "\n"])
+        shutil.rmtree(out / SCRATCH)
+    except OSError as error:
+        raise StoreError(f"The model could not be written to '{out}': {error}. Free some disk space and run the same command again.") from error
+    return Pretrained(folder=out, plan=plan, metrics=metrics)
