@@ -110,6 +110,8 @@ def packed_attention(
     segments = segments or [Segment(0, query.shape[2])]
     query, key = (query * scale).to(value.dtype), key.to(value.dtype)  # rotary positions are float32 where products are bf16
     if query.device.type == "cpu" and value.shape[-1] == query.shape[-1] and not dropout:
+        if (length := _length_of_all(segments)) is not None:
+            return cast(torch.Tensor, _AttendAlike.apply(query, key, value, length)), None
         return cast(torch.Tensor, _Attend.apply(query, key, value, segments)), None
     return _attend_by_torch(query, key, value, segments, dropout).transpose(1, 2).contiguous(), None
 
@@ -189,6 +191,56 @@ class _Attend(torch.autograd.Function):
                 if segment.prefix is not None:
                     whole[0, :, slice(*segment.prefix)] += part[:, : segment.num_before]
         return into_query, into_key.to(key.dtype), into_value.to(value.dtype), None
+
+
+class _AttendAlike(torch.autograd.Function):
+    """As `_Attend`, for short segments of one length: all of them at once, as a batch of matrices."""
+
+    @staticmethod
+    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, length: int) -> torch.Tensor:
+        groups, (tall, keys, values) = key.shape[1], (_batched(rows, key.shape[1], length) for rows in (query, key, value))
+        shares = _shares_of_alike(tall, keys)
+        ctx.kept = shares.nbytes <= MAX_KEPT_BYTES
+        ctx.save_for_backward(tall, keys, values, *([shares] if ctx.kept else []))
+        ctx.layout = groups, length
+        return _unbatched(torch.bmm(shares, values), groups, length).transpose(1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        tall, keys, values, *kept = ctx.saved_tensors
+        groups, length = ctx.layout
+        shares = kept[0] if ctx.kept else _shares_of_alike(tall, keys)
+        out = _batched(gradients[0].to(values.dtype).transpose(1, 2), groups, length)
+        of_values = torch.bmm(shares.transpose(1, 2), out)
+        of_shares = torch.bmm(out, values.transpose(1, 2))
+        of_scores = torch.ops.aten._softmax_backward_data(of_shares, shares, -1, shares.dtype)
+        of_query, of_keys = torch.bmm(of_scores, keys), torch.bmm(of_scores.transpose(1, 2), tall)
+        return *(_unbatched(part, groups, length) for part in (of_query, of_keys, of_values)), None
+
+
+def _length_of_all(segments: Sequence[Segment]) -> int | None:
+    """The length of several segments where it is one, and short enough to attend at once."""
+    length = segments[0].end - segments[0].start
+    alike = len(segments) > 1 and length <= BLOCK and all(s.end - s.start == length and s.prefix is None for s in segments)
+    return length if alike else None
+
+
+def _batched(rows: torch.Tensor, groups: int, length: int) -> torch.Tensor:
+    """(1, heads, segments x length, dim) as (groups x segments, heads of a group x length, dim)."""
+    parts = rows[0].unflatten(1, (-1, length)).unflatten(0, (groups, -1))
+    return parts.transpose(1, 2).flatten(2, 3).flatten(0, 1)
+
+
+def _unbatched(rows: torch.Tensor, groups: int, length: int) -> torch.Tensor:
+    """The way back."""
+    parts = rows.unflatten(0, (groups, -1)).unflatten(2, (-1, length))
+    return parts.transpose(1, 2).flatten(2, 3).flatten(0, 1)[None]
+
+
+def _shares_of_alike(tall: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    length = keys.shape[1]
+    mask = _causal_after(0, length, tall).repeat(tall.shape[1] // length, 1)
+    return torch.baddbmm(mask[None], tall, keys.transpose(1, 2)).softmax(dim=-1)
 
 
 @dataclass(frozen=True)

@@ -69,3 +69,19 @@ def test_any_prefix_length_gives_the_same(prefix: int) -> None:
         alone = [token_logprobs(model, pack_row([t], [w], [0])) for t, w in zip(twins, weights, strict=True)]
         together = token_logprobs(model, pack_row(twins, weights, [prefix, prefix]))
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kept", [0, 1 << 30])
+def test_segments_of_one_length_attend_as_one_after_the_other(monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    monkeypatch.setattr(attention, "MAX_KEPT_BYTES", kept)
+    torch.manual_seed(0)
+    query = torch.randn(1, 4, 30, 6, dtype=torch.float64, requires_grad=True)
+    key, value = (torch.randn(1, 2, 30, 6, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    segments = [Segment(start, start + 10) for start in (0, 10, 20)]
+    upon = torch.randn(1, 30, 4, 6, dtype=torch.float64)
+    found = []
+    for attend in (attention._AttendAlike.apply, lambda *rest: attention._Attend.apply(*rest[:3], segments)):  # pyright: ignore[reportPrivateUsage]
+        out = attend(query, key, value, 10)
+        found.append([out, *torch.autograd.grad(out, (query, key, value), upon)])
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs)
