@@ -29,7 +29,7 @@ from noria.train.config import TuneConfig
 from noria.train.frozen import TopLayers
 from noria.train.memory import give_back_freed_memory, keep_freed_memory
 from noria.train.objective import Objective
-from noria.train.plan import Plan, Speed, make_plan
+from noria.train.plan import SHARE_FOR_STEPS, Plan, Speed, make_plan
 from noria.train.products import use_lean_products, use_own_products
 
 
@@ -82,7 +82,7 @@ def train(
     metrics = {
         "num_examples": len(usable),
         "num_left_out": len(examples) - len(usable),
-        "num_steps": plan.num_steps,
+        "num_steps": run.step,
         "tokens": run.tokens,
         "epochs": round(run.tokens / plan.num_tokens_per_epoch, 3),
         "planned_by": plan.reason,
@@ -118,6 +118,8 @@ MAX_MEASURED = 5
 """Steps by which the speed is judged, if there is time: fewer vary by a tenth with the lengths of their sequences."""
 MEASURED_SHARE = 0.03
 """Share of the run's minutes after which no further step is measured."""
+REVIEWS = 20
+"""How often a run that has its minutes looks whether it will keep them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +155,8 @@ class _Run:
         self.first_loss: float | None = None
         self.last_loss: float | None = None
         self.references: list[tuple[float, ...]] | None = None
+        self.num_steps: int | None = None
+        """The plan's, or fewer where the machine has become slower since."""
         device = next(iter(self.parameters.values())).device
         precision = config.precision or ("bfloat16" if native_bfloat16(device) else "float32")
         dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
@@ -199,23 +203,33 @@ class _Run:
     def steps(self, plan: Plan, on_progress: Callable[[Progress], None] | None) -> None:
         self.model.train()
         saved = time.monotonic()
-        batches = islice(schedule(self.examples, self.config.batch_tokens, self.config.seed), self.step, plan.num_steps)
+        batches = islice(schedule(self.examples, self.config.batch_tokens, self.config.seed), self.step, None)
+        num_steps = self.num_steps = self.num_steps or plan.num_steps
         with (self.folder / "curve.jsonl").open("a", encoding="utf-8") as curve:
-            for batch in batches:
+            while self.step < num_steps:
                 begin = time.monotonic()
-                self._step(batch, plan)
+                self._step(next(batches), num_steps)
                 self.seconds += time.monotonic() - begin
                 curve.write(json.dumps({"step": self.step, "loss": self.last_loss, "tokens": self.tokens}) + "\n")
                 curve.flush()
+                if self.step % max(1, plan.num_steps // REVIEWS) == 0:
+                    num_steps = self.num_steps = self._within_the_time(num_steps)
                 if on_progress:
-                    on_progress(self._progress(plan))
-                if time.monotonic() - saved > self.config.checkpoint_seconds or self.step == plan.num_steps:
+                    on_progress(self._progress(num_steps))
+                if time.monotonic() - saved > self.config.checkpoint_seconds or self.step == num_steps:
                     self.save()
                     saved = time.monotonic()
 
-    def _step(self, batch: Sequence[int], plan: Plan) -> None:
+    def _within_the_time(self, num_steps: int) -> int:
+        """`num_steps`, or as many as the time still allows at the speed so far."""
+        if self.config.minutes is None:
+            return num_steps
+        left = self.config.minutes * 60 * SHARE_FOR_STEPS - self.seconds
+        return min(num_steps, self.step + max(0, int(left * self.step / self.seconds)))
+
+    def _step(self, batch: Sequence[int], num_steps: int) -> None:
         loss, tokens = self._gradients(batch)
-        rate = learning_rate(self.step, plan.num_steps, self.config)
+        rate = learning_rate(self.step, num_steps, self.config)
         if not math.isfinite(loss):
             raise ModelError(f"The loss is {loss} at step {self.step + 1} with rate {rate:.2g}. Lower `learning_rate` and tune again.")
         self._update(rate)
@@ -246,12 +260,12 @@ class _Run:
             total += mean.item()
         return total, sum(self.examples[i].num_tokens for i in batch)
 
-    def _progress(self, plan: Plan) -> Progress:
+    def _progress(self, num_steps: int) -> Progress:
         rate = self.tokens / max(self.seconds, 1e-9)
-        left = (plan.num_steps - self.step) * self.seconds / self.step
+        left = (num_steps - self.step) * self.seconds / self.step
         return Progress(
             step=self.step,
-            num_steps=plan.num_steps,
+            num_steps=num_steps,
             loss=self.last_loss or 0.0,
             tokens=self.tokens,
             tokens_per_second=rate,
@@ -259,7 +273,7 @@ class _Run:
         )
 
     def save(self) -> None:
-        position = {k: getattr(self, k) for k in ("step", "tokens", "seconds", "first_loss", "last_loss", "references")}
+        position = {k: getattr(self, k) for k in ("step", "num_steps", "tokens", "seconds", "first_loss", "last_loss", "references")}
         weights = {name: p.detach() for name, p in self.parameters.items()}
         checkpoint.save(self.folder, {**position, "weights": weights, "optimizer": self.optimizer.state_dict()})
 
@@ -271,7 +285,7 @@ class _Run:
             return 0
         checkpoint.restore(self.parameters, state["weights"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.tokens, self.seconds = state["step"], state["tokens"], state["seconds"]
+        self.step, self.num_steps, self.tokens, self.seconds = state["step"], state["num_steps"], state["tokens"], state["seconds"]
         self.first_loss, self.last_loss = state["first_loss"], state["last_loss"]
         self.references = [tuple(r) for r in state["references"]]
         _cut_curve(self.folder / "curve.jsonl", self.step)
