@@ -26,7 +26,7 @@ from noria.train.frozen import TopLayers
 from noria.train.memory import give_back_freed_memory, keep_freed_memory
 from noria.train.objective import Objective
 from noria.train.optimizers import adamw
-from noria.train.plan import Speed, make_plan
+from noria.train.plan import SHARE_FOR_STEPS, Speed, make_plan
 from noria.train.products import use_lean_products, use_own_products
 from noria.train.run import Progress, Run, RunConfig, Step
 
@@ -71,7 +71,7 @@ def train(
     metrics = {
         "num_examples": len(usable),
         "num_left_out": len(examples) - len(usable),
-        "num_steps": plan.num_steps,
+        "num_steps": run.step,
         "tokens": run.tokens,
         "epochs": round(run.tokens / plan.num_tokens_per_epoch, 3),
         "planned_by": plan.reason,
@@ -148,6 +148,7 @@ def _run(learning: Any, steps: ExampleSteps, config: TuneConfig, folder: Path) -
         precision=dtype,
         seed=config.seed,
         checkpoint_seconds=config.checkpoint_seconds,
+        seconds=None if config.minutes is None else config.minutes * 60 * SHARE_FOR_STEPS,
     )
     return Run(learning, called, steps, [optimizer], settings, folder)
 

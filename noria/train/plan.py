@@ -31,7 +31,7 @@ class Speed:
 
 
 class Plan(Record):
-    """What a run will do. The schedule depends on `num_steps`, so a resumed run must not measure again."""
+    """What a run will do. The schedule depends on `num_steps`, so a resumed run must not measure again; a checkpoint tells what became of it."""
 
     num_steps: int
     num_tokens_per_epoch: int

@@ -93,7 +93,7 @@ def pretrain(
     run.run(plan.num_steps, partial(_told, report))
     metrics = _scored(run, plan, shards) | {
         "num_parameters": num_parameters(made(plan.shape())),
-        "num_steps": plan.num_steps,
+        "num_steps": run.step,
         "tokens": run.tokens,
         "epochs": round(run.tokens / len(shards.train.tokens), 3),
         "resumed_at_step": resumed,
@@ -219,6 +219,7 @@ def _run(config: PretrainConfig, plan: PretrainPlan, model: Any, shards: Shards,
         precision=dtype,
         seed=config.seed,
         checkpoint_every=every,
+        seconds=plan.seconds,
         num_checkpoints=config.num_checkpoints,
         validate=partial(validation, model, objective, shards, plan.context, config.validation_tokens),
         validate_every=every,

@@ -36,6 +36,8 @@ class PretrainPlan(Record):
     learning_rate: float
     muon_rate: float
     num_parameters: int
+    seconds: float | None = None
+    """Time for the steps, where the time was what was given."""
     tokens_per_second: float | None = None
     peak_share: float | None = None
     """Share of the machine's matrix-product peak that a step used when it was timed."""
@@ -116,7 +118,8 @@ def _new_plan(
     if share is not None:
         reasons.append(f"A step uses {share:.0%} of this machine's {peak / 1e9:,.0f} GFLOP/s.")
     reasons.append(f"Peak rate {plan.learning_rate:.2g}" + (f", Muon's {plan.muon_rate:.2g}" if config.optimizer == "muon" else "") + ".")
-    return plan.model_copy(update={"reasons": tuple(reasons), "tokens_per_second": tokens_per_second, "peak_share": share})
+    allowed = None if seconds is None or config.steps is not None else seconds * SHARE_FOR_STEPS
+    return plan.model_copy(update={"reasons": tuple(reasons), "tokens_per_second": tokens_per_second, "peak_share": share, "seconds": allowed})
 
 
 def _plan(config: PretrainConfig, shape: Shape, count: int, batch_tokens: int, steps: int) -> PretrainPlan:

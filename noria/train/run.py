@@ -72,6 +72,8 @@ class RunConfig:
     """Time between checkpoints, where `checkpoint_every` does not say it in steps."""
     checkpoint_every: int | None = None
     """Steps between checkpoints. A run that may go back to one needs it: where it goes back to must not depend on the clock."""
+    seconds: float | None = None
+    """Time for the steps. A machine that becomes slower than when they were planned gets fewer of them."""
     num_checkpoints: int = 1
     """How many of the last checkpoints stay."""
     validate: Callable[[], Mapping[str, float]] | None = None
@@ -99,6 +101,8 @@ class Run:
         self.optimizers = list(optimizers)
         self.peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         self.step = 0
+        self.num_steps: int | None = None
+        """As planned, or fewer where the machine has become slower since."""
         self.tokens = 0
         self.seconds = 0.0
         self.skipped = 0
@@ -114,10 +118,11 @@ class Run:
         products = config.precision
         self.autocast = torch.autocast(device.type, dtype=products) if products != torch.float32 else contextlib.nullcontext()
 
-    def run(self, num_steps: int, on_progress: Callable[[Progress], None] | None = None) -> None:
-        """Take the steps that are left. Raises ModelError when the loss is not a number."""
+    def run(self, planned: int, on_progress: Callable[[Progress], None] | None = None) -> None:
+        """Take the steps that are left of the plan. Raises ModelError when the loss is not a number."""
         self.model.train()
         saved = time.monotonic()
+        num_steps = self.num_steps = self.num_steps or planned
         with (self.folder / CURVE).open("a", encoding="utf-8") as curve:
             while self.step < num_steps:
                 begin = time.monotonic()
@@ -126,6 +131,8 @@ class Run:
                 if point is None:
                     self._back_to_the_last_checkpoint()
                     continue
+                if self.step % max(1, planned // REVIEWS) == 0:
+                    num_steps = self.num_steps = self._within_the_time(num_steps)
                 point |= self._validated(num_steps)
                 curve.write(json.dumps(point) + "\n")
                 curve.flush()
@@ -180,6 +187,13 @@ class Run:
         for name in _POSITION:
             setattr(self, name, state[name])
         self.watch.restore(state["watch"])
+
+    def _within_the_time(self, num_steps: int) -> int:
+        """`num_steps`, or as many as the time still allows at the speed so far."""
+        if self.config.seconds is None:
+            return num_steps
+        left = self.config.seconds - self.seconds
+        return min(num_steps, self.step + max(0, int(left * self.step / self.seconds)))
 
     def _step(self, num_steps: int) -> dict[str, Any] | None:
         """One update and its point of the curve; None where the loss jumped and nothing was changed."""
@@ -268,7 +282,9 @@ class Run:
         )
 
 
-_POSITION = ("step", "tokens", "seconds", "skipped", "first_loss", "last_loss", "best", "validation", "kept")
+REVIEWS = 20
+"""How often a run that has its time looks whether it will keep it."""
+_POSITION = ("step", "num_steps", "tokens", "seconds", "skipped", "first_loss", "last_loss", "best", "validation", "kept")
 MAX_RETURNS = 5
 """How often a run goes back before a loss that jumps is taken as it is."""
 SPIKE_MEMORY = 0.98

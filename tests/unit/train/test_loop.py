@@ -1,14 +1,17 @@
 """The loop: it learns, accumulates exactly, keeps to its time, and names what is wrong."""
 
 import json
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from noria.errors import DataError, ModelError
 from noria.testing.tiny_training import tiny_examples, tiny_model
-from noria.train import Example, Progress, Supervised, TuneConfig, train
+from noria.train import Example, Loss, Progress, Supervised, TuneConfig, train
 from noria.train.loop import learning_rate
 
 
@@ -100,6 +103,27 @@ def test_minutes_plan_the_steps(tmp_path: Path) -> None:
     assert "tokens/s" in str(metrics["planned_by"])
     assert 1 <= int(str(metrics["num_steps"])) < 100000
     assert float(str(metrics["train_seconds"])) < 6
+
+
+class Slowing(Supervised):
+    """Learns as ever, but from the tenth call on as on a machine that has other work."""
+
+    num_calls = 0
+
+    def loss(self, model: Any, examples: Sequence[Example]) -> Loss:
+        self.num_calls += 1
+        time.sleep(0.0 if self.num_calls < 10 else 0.03)
+        return super().loss(model, examples)
+
+
+def test_a_machine_that_slows_down_gets_fewer_steps_and_keeps_the_minutes(tmp_path: Path) -> None:
+    config = TuneConfig(method="full", batch_tokens=60, threads=1, epochs=100_000, minutes=0.05)
+    seen: list[Progress] = []
+    metrics = train(tiny_model(), tiny_examples(), [Slowing()], config, tmp_path, seen.append).metrics
+    planned = json.loads((tmp_path / "plan.json").read_text())["num_steps"]
+    assert 1 < metrics["num_steps"] < planned
+    assert metrics["train_seconds"] <= 1.2 * 3
+    assert seen[-1].step == seen[-1].num_steps == metrics["num_steps"]
 
 
 def test_too_long_examples_are_left_out_and_counted(tmp_path: Path) -> None:
