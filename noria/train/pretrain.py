@@ -193,7 +193,7 @@ def _precision(config: PretrainConfig) -> torch.dtype:
 def _trial(config: PretrainConfig, shards: Shards, tokenizer: Tokenizer, made: Any, plan: PretrainPlan) -> float:
     """Tokens a second that a plan is trained with, from a few steps."""
     run = _run(config, plan, new_model(made(plan.shape()), config.seed), shards, tokenizer, Path("unused"))
-    _, tokens, seconds = run.measure(max_steps=4, seconds=5.0)
+    _, tokens, seconds = run.measure(max_steps=4, seconds=min(5.0, 0.01 * 60 * (config.minutes or math.inf)))
     return tokens / seconds
 
 

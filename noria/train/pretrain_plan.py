@@ -1,6 +1,7 @@
 """What a pre-training run will do: derived once from the dial, written down, kept by every restart."""
 
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,7 @@ def plan_run(
 def _new_plan(
     config: PretrainConfig, num_tokens: int, seconds: float | None, made: Any, speed: Callable[[PretrainPlan], float], precision: torch.dtype
 ) -> PretrainPlan:
+    began = time.monotonic()
     context = config.context or _context(num_tokens)
     count: Callable[[Shape], int] = lambda shape: num_parameters(made(shape))  # noqa: E731
     reasons: list[str] = []
@@ -104,6 +106,8 @@ def _new_plan(
     num_parameters_ = count(shape)
     if seconds is not None and (config.steps is None or config.batch_tokens is None):
         tokens_per_second = tokens_per_second or trial(shape)
+    if seconds is not None:
+        seconds = max(1.0, seconds - (time.monotonic() - began))  # timing takes its share
     fitting = None if seconds is None or tokens_per_second is None else tokens_per_second * seconds * SHARE_FOR_STEPS
     batch = config.batch_tokens or batch_for(fitting if fitting is not None else (config.steps or 1) * MIN_BATCH_TOKENS, context)
     batch = max(context, batch // context * context)

@@ -110,8 +110,8 @@ def test_the_dial_chooses_and_says_why(tmp_path: Path) -> None:
     config = PretrainConfig(minutes=0.25, tokenizer="characters", threads=1)
     made = pretrain(config, [tmp_path / "corpus.jsonl"], tmp_path / "out", lambda *_: None, said.append)
     assert any("lowest loss predicted" in sentence for sentence in said)
-    assert made.metrics["wall_seconds_of_this_process"] < 40
-    assert made.plan.num_steps == made.metrics["num_steps"] > 1
+    assert made.metrics["wall_seconds_of_this_process"] < 2 * 15
+    assert made.plan.num_steps >= made.metrics["num_steps"] > 1
 
 
 def test_what_is_wrong_is_said_before_anything_is_made(tmp_path: Path) -> None:

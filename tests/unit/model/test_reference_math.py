@@ -106,7 +106,7 @@ def test_position_wise_feed_forward() -> None:
 
 def test_gated_feed_forward() -> None:
     torch.manual_seed(0)
-    layer = LlamaMLP(LlamaConfig(hidden_size=WIDTH, intermediate_size=40)).eval()
+    layer = LlamaMLP(LlamaConfig(hidden_size=WIDTH, intermediate_size=40, num_attention_heads=HEADS)).eval()
     x = torch.randn(TIME, WIDTH)
     gate = x @ layer.gate_proj.weight.T
     mine = (gate / (1 + torch.exp(-gate)) * (x @ layer.up_proj.weight.T)) @ layer.down_proj.weight.T
