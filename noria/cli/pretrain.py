@@ -22,6 +22,7 @@ def pretrain(
     size: Annotated[str | None, typer.Option("--size", metavar="20m", help="Parameters, about; by default what the time allows best.")] = None,
     minutes: Annotated[float | None, typer.Option("--minutes", metavar="M", min=0.1, help="Minutes for everything.")] = None,
     tokenizer: Annotated[Path | None, typer.Option("--tokenizer", metavar="DIR", help="Take this tokenizer instead of learning one.")] = None,
+    more: Annotated[list[Path] | None, typer.Argument(metavar="PATH", help="More of the corpus: `--corpus a b` reads both.", hidden=True)] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of docs/configuration.md.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -37,7 +38,7 @@ def pretrain(
     config = checked(PretrainConfig, {**_settings(settings or []), **{k: v for k, v in given.items() if v is not None}}, "--set")
     log = stderr_console()
     with progress_bars() as progress:
-        made = run(config, corpus, out, progress, lambda sentence: log.print(sentence, highlight=False), tokenizer)
+        made = run(config, [*corpus, *(more or [])], out, progress, lambda sentence: log.print(sentence, highlight=False), tokenizer)
 
     def show(console: Console) -> None:
         found = made.metrics

@@ -21,6 +21,8 @@ SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validatio
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
+    """One text of a corpus."""
+
     text: str
     id: str
     source: str

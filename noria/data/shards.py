@@ -50,6 +50,8 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class Shards:
+    """The splits of one folder."""
+
     folder: Path
     vocab_size: int
     splits: dict[str, Split]
@@ -85,9 +87,7 @@ class Shards:
         return self.splits[VALIDATION]
 
 
-def write_shards(
-    folder: Path, documents: Iterable[tuple[str, Encoded]], vocab_size: int, on_document: Callable[[int], None] | None = None
-) -> Shards:
+def write_shards(folder: Path, documents: Iterable[tuple[str, Encoded]], vocab_size: int, on_document: Callable[[int], None] | None = None) -> Shards:
     """Write documents, each with the name of its split, as they come; returns the shards.
 
     Args:
@@ -125,10 +125,13 @@ def open_shards(folder: Path) -> Shards:
         splits = {name: _open_split(folder, name, counts, np.dtype(about["dtype"])) for name, counts in about["splits"].items()}
         return Shards(folder=folder, vocab_size=about["vocab_size"], splits=splits)
     except (OSError, ValueError, KeyError) as error:
-        raise ArtifactError(f"The token shards in '{folder}' are unfinished or corrupt ({error}). Delete the folder and run the command again.") from error
+        raise ArtifactError(
+            f"The token shards in '{folder}' are unfinished or corrupt ({error}). Delete the folder and run the command again."
+        ) from error
 
 
 def is_finished(folder: Path) -> bool:
+    """Whether the shards in a folder were written to their end."""
     return (folder / ABOUT).is_file()
 
 

@@ -14,8 +14,8 @@ from noria.model.tokenizer import IncrementalDecoder, Tokenizer, load_tokenizer
 
 __all__ = [
     "ARCHITECTURES",
-    "Architecture",
     "DEFAULT_BASE",
+    "Architecture",
     "BaseModel",
     "IncrementalDecoder",
     "ModelConfig",

@@ -67,7 +67,7 @@ def _bpe(vocab_size: int, special: list[AddedToken]) -> tuple[FastTokenizer, Any
 
 
 def _wordpiece(vocab_size: int, special: list[AddedToken]) -> tuple[FastTokenizer, Any]:
-    full = FastTokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))  # type: ignore[call-arg]  # noqa: S106
+    full = FastTokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))  # type: ignore[call-arg]
     full.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
     full.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     full.decoder = decoders.WordPiece()
@@ -109,7 +109,7 @@ def _bounded(texts: Iterable[str]) -> Iterator[str]:
 
 def _wrapped(full: FastTokenizer, objective: str) -> Tokenizer:
     if objective == "clm":
-        return Tokenizer(full, eos_token="<|im_end|>", pad_token="<|pad|>", bos_token=DOCUMENT, chat_template=CHATML)  # noqa: S106
+        return Tokenizer(full, eos_token="<|im_end|>", pad_token="<|pad|>", bos_token=DOCUMENT, chat_template=CHATML)
     if objective == "mlm-nsp":
-        return Tokenizer(full, eos_token="[SEP]", pad_token="[PAD]", bos_token="[CLS]")  # noqa: S106
-    return Tokenizer(full, eos_token="</s>", pad_token="<pad>")  # noqa: S106
+        return Tokenizer(full, eos_token="[SEP]", pad_token="[PAD]", bos_token="[CLS]")
+    return Tokenizer(full, eos_token="</s>", pad_token="<pad>")

@@ -11,4 +11,17 @@ from noria.train.pretrain_config import PretrainConfig
 from noria.train.run import Progress
 from noria.train.supervised import Supervised, encode_chat, shared_prefix
 
-__all__ = ["Example", "Loss", "Objective", "PretrainConfig", "Progress", "Supervised", "TrainResult", "TuneConfig", "encode_chat", "pack", "shared_prefix", "train"]
+__all__ = [
+    "Example",
+    "Loss",
+    "Objective",
+    "PretrainConfig",
+    "Progress",
+    "Supervised",
+    "TrainResult",
+    "TuneConfig",
+    "encode_chat",
+    "pack",
+    "shared_prefix",
+    "train",
+]

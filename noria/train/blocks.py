@@ -7,7 +7,6 @@ order. What begins in one block ends in the next, so nothing is left out, and no
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from noria.data import ShardSplit
 from noria.errors import DataError
 from noria.train.objective import Loss
-from noria.train.run import Step
+from noria.train.run import MicroBatch, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +35,7 @@ class BlockSteps:
 
     def __init__(self, split: ShardSplit, context: int, batch: int, micro: int, loss: Callable[[Any, Block], Loss], seed: int) -> None:
         if len(split.tokens) <= context:
-            raise DataError(
-                f"The corpus has {len(split.tokens)} tokens, fewer than one block of {context}. Give more text, or lower `context`."
-            )
+            raise DataError(f"The corpus has {len(split.tokens)} tokens, fewer than one block of {context}. Give more text, or lower `context`.")
         self._tokens = split.tokens
         self._context, self._batch, self._micro = context, batch, micro
         self._loss, self._seed = loss, seed
@@ -58,7 +55,7 @@ class BlockSteps:
         first = number * self._batch
         starts = [self._start(index) for index in range(first, first + self._batch)]
         groups = [starts[i : i + self._micro] for i in range(0, len(starts), self._micro)]
-        micros = [partial(self._loss, block=Block(tokens=cut(self._tokens, group, self._context + 1))) for group in groups]
+        micros = [MicroBatch(self._loss, Block(tokens=cut(self._tokens, group, self._context + 1))) for group in groups]
         return Step(micro_batches=micros, weight=float(self.tokens_per_step), num_tokens=self.tokens_per_step)
 
     def _start(self, index: int) -> int:

@@ -1,8 +1,8 @@
 """The one dial: from the time, the corpus and the machine to a model's shape, its batch and its number of steps.
 
-The loss of N parameters after D tokens follows L = E + A / N^a + B / D^b (Hoffmann et al. 2022, with their constants); tokens seen again and again are worth
-less (Muennighoff et al. 2023). A handful of shapes around the best guess are timed on this machine, for a small model gets less of the
-processor's peak than a large one; the shape with the lowest loss that the time allows is taken.
+The loss of N parameters after D tokens follows L = E + A / N^a + B / D^b (Hoffmann et al. 2022, with their constants); tokens seen again and
+again are worth less (Muennighoff et al. 2023). A handful of shapes around the best guess are timed on this machine, for a small model gets less
+of the processor's peak than a large one; the shape with the lowest loss that the time allows is taken.
 """
 
 import math

@@ -28,7 +28,7 @@ from noria.train.objective import Objective
 from noria.train.optimizers import adamw
 from noria.train.plan import SHARE_FOR_STEPS, Speed, make_plan
 from noria.train.products import use_lean_products, use_own_products
-from noria.train.run import Progress, Run, RunConfig, Step
+from noria.train.run import MicroBatch, Progress, Run, RunConfig, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +126,7 @@ class ExampleSteps:
         batch = next(self._batches)
         micros = [[self.examples[i] for i in micro] for micro in pack(self.examples, batch, self.config.micro_batch_tokens)]
         return Step(
-            micro_batches=[partial(self.objectives[examples[0].objective].loss, examples=examples) for examples in micros],
+            micro_batches=[MicroBatch(self.objectives[examples[0].objective].loss, examples) for examples in micros],
             weight=sum(self.examples[i].weight for i in batch),
             num_tokens=sum(self.examples[i].num_tokens for i in batch),
         )

@@ -115,7 +115,7 @@ def _finished(out: Path) -> Pretrained:
 
 def _claim(scratch: Path, config: PretrainConfig, files: Corpus, tokenizer: Path | None) -> None:
     """Write down what this folder is for; refuse one that was begun for something else."""
-    asked = {
+    asked: dict[str, Any] = {
         "config": config.model_dump(mode="json"),
         "files": [[str(p.resolve()), p.stat().st_size] for p in files.files],
         "tokenizer": str(tokenizer) if tokenizer else None,
@@ -208,7 +208,7 @@ def _run(config: PretrainConfig, plan: PretrainPlan, model: Any, shards: Shards,
     steps = BlockSteps(shards.train, plan.context, batch, micro, objective.loss, config.seed)
     betas = (0.9, config.beta2)
     if config.optimizer == "muon":
-        inside = [p for name, p in model.named_parameters() if p.dim() == 2 and ".layers." in name or ".h." in name and p.dim() == 2]
+        inside = [p for name, p in model.named_parameters() if (p.dim() == 2 and ".layers." in name) or (".h." in name and p.dim() == 2)]
         optimizers = muon_and_adamw(model, inside, plan.muon_rate, plan.learning_rate, config.weight_decay, betas)
     else:
         optimizers = [adamw(model, plan.learning_rate, config.weight_decay, betas)]

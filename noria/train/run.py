@@ -39,6 +39,17 @@ class Progress:
     """What the last validation found; empty before the first."""
 
 
+@dataclass(frozen=True)
+class MicroBatch:
+    """What goes through the model at once: called with the model it gives the summed loss."""
+
+    loss: Callable[[Any, Any], Loss]
+    items: Any
+
+    def __call__(self, model: Any) -> Loss:
+        return self.loss(model, self.items)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """What one update learns from.
@@ -47,7 +58,7 @@ class Step:
     accumulated gradients equal those of one big batch.
     """
 
-    micro_batches: Sequence[Callable[[Any], Loss]]
+    micro_batches: Sequence[MicroBatch]
     weight: float
     num_tokens: int
 

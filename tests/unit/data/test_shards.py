@@ -50,7 +50,7 @@ def test_unfinished_and_cut_shards_are_refused(tmp_path: Path) -> None:
 def test_a_write_that_is_killed_leaves_nothing_finished(tmp_path: Path) -> None:
     write_shards(tmp_path, DOCUMENTS, 100)
 
-    def broken():  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def broken():  # type: ignore[no-untyped-def]
         yield DOCUMENTS[0]
         raise KeyboardInterrupt
 

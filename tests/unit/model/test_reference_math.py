@@ -1,7 +1,7 @@
 """The mathematics of the Transformer, written out from the papers' formulas, against the layers of the library that models are made of.
 
-Vaswani et al. 2017: (1) attention, 3.2.2 several heads, (2) the position-wise feed-forward layer, 3.5 sinusoidal positions. Su et al. 2021: (34) rotary
-positions. Shazeer 2020: the gated feed-forward layer. Zhang and Sennrich 2019: (4) the norm by root mean square.
+Vaswani et al. 2017: (1) attention, 3.2.2 several heads, (2) the position-wise feed-forward layer, 3.5 sinusoidal positions. Su et al. 2021: (34)
+rotary positions. Shazeer 2020: the gated feed-forward layer. Zhang and Sennrich 2019: (4) the norm by root mean square.
 """
 
 import math

@@ -9,10 +9,10 @@ import torch
 from noria.data import Encoded, ShardSplit, write_shards
 from noria.errors import DataError
 from noria.testing.tiny_training import tiny_model
+from noria.train.attention import use_packed_attention
 from noria.train.blocks import Block, BlockSteps, in_order
 from noria.train.causal import Causal, layout
 from noria.train.objective import Loss
-from noria.train.attention import use_packed_attention
 
 BEGIN = 1
 
@@ -32,7 +32,7 @@ def steps(given: ShardSplit, batch: int = 2, micro: int = 1, seed: int = 0) -> B
 
 
 def blocks_of(given: BlockSteps, number: int) -> list[list[int]]:
-    return [row for micro in given.step(number).micro_batches for row in micro.keywords["block"].tokens.tolist()]  # type: ignore[attr-defined]
+    return [row for micro in given.step(number).micro_batches for row in micro.items.tokens.tolist()]
 
 
 def test_an_epoch_predicts_every_token_at_most_once_and_nearly_all(tmp_path: Path) -> None:
