@@ -37,7 +37,7 @@ def configuration_page() -> str:
     parts = [
         "# Configuration",
         "",
-        "The sections of `noria.toml`, and what commands take with `--set`, made from the code by `make docs`. "
+        "The sections of `noria.toml`, and what commands take with `--set`, made from the code by `make docs`.",
         "A command's option wins over the file, the file over the default.",
         "",
     ]
