@@ -24,11 +24,15 @@ def check_sections(project: Project) -> None:
     _ = project.about
 
 
-def check_values(project: Project) -> None:
-    """Refuse a section with a field or value that is wrong. `[train]` is looked at where training is installed. Raises ConfigError."""
+def check_values(project: Project, training: bool = True) -> None:
+    """Refuse a section with a field or value that is wrong. Raises ConfigError.
+
+    Args:
+        training: look at `[train]` too, where training is installed; that loads torch.
+    """
     check_sections(project)
     for section, place in SECTIONS.items():
-        if section == "train" and importlib.util.find_spec("torch") is None:
+        if section == "train" and not (training and importlib.util.find_spec("torch")):
             continue
         module, _, name = place.partition(":")
         config: type[Section] = getattr(importlib.import_module(module), name)

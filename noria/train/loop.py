@@ -221,8 +221,8 @@ class _Run:
                     saved = time.monotonic()
 
     def _within_the_time(self, num_steps: int) -> int:
-        """`num_steps`, or as many as the time still allows at the speed so far."""
-        if self.config.minutes is None:
+        """`num_steps`, or as many as the time still allows at the speed so far; with `top_layers` the first epoch says nothing of the next."""
+        if self.config.minutes is None or isinstance(self.learner, TopLayers):
             return num_steps
         left = self.config.minutes * 60 * SHARE_FOR_STEPS - self.seconds
         return min(num_steps, self.step + max(0, int(left * self.step / self.seconds)))
@@ -285,7 +285,7 @@ class _Run:
             return 0
         checkpoint.restore(self.parameters, state["weights"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.num_steps, self.tokens, self.seconds = state["step"], state["num_steps"], state["tokens"], state["seconds"]
+        self.step, self.num_steps, self.tokens, self.seconds = state["step"], state.get("num_steps"), state["tokens"], state["seconds"]
         self.first_loss, self.last_loss = state["first_loss"], state["last_loss"]
         self.references = [tuple(r) for r in state["references"]]
         _cut_curve(self.folder / "curve.jsonl", self.step)
