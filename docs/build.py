@@ -42,20 +42,25 @@ HEADLINES = (
     (
         "sgd_trl",
         "ratio_to_trl_best_full",
-        "useful tokens a second in training, against TRL at its best",
+        "useful tokens a second in training, as a multiple of TRL's at its best",
         "训练中每秒有效词元数，与 TRL 最佳设置之比",
     ),
     (
         "serving",
         "ratio_tokens_llamacpp",
-        "16 chats at once: tokens a second, against llama.cpp's server",
+        "16 chats at once: tokens a second, as a multiple of those of llama.cpp's server",
         "16 个并发对话：每秒词元数，与 llama.cpp 服务器之比",
     ),
-    ("serving", "ratio_first_token_llamacpp", "the same: time to the first token (less is better)", "同上：首个词元的时间之比（越小越好）"),
+    (
+        "serving",
+        "ratio_first_token_llamacpp",
+        "the same: time to the first token, as a multiple (less is better)",
+        "同上：首个词元的时间之比（越小越好）",
+    ),
     (
         "serving",
         "ratio_tokens_transformers",
-        "the same: tokens a second, against `transformers serve`",
+        "the same: tokens a second, as a multiple of those of `transformers serve`",
         "同上：每秒词元数，与 `transformers serve` 之比",
     ),
     (

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -36,7 +36,7 @@ class ProjectConfig(Section):
     """Name under which the agent is served (`model` in requests)."""
     description: str = ""
     """One sentence for people."""
-    language: str = "en"
+    language: Literal["en", "zh"] = "en"
     """Language of the agent's fixed messages when the user's cannot be told: en or zh."""
     database: str | None = None
     """URL of the database, such as `postgresql+psycopg://user@host/name`; unset is an SQLite file in `.noria`."""
@@ -65,10 +65,13 @@ class Project:
         path = root / FILE_NAME
         try:
             settings = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise ConfigError(f"'{root}' is no project: `{FILE_NAME}` is missing. Run `noria new {root} --template front-desk`.") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"'{path}' is not valid TOML: {error}.") from error
+        except UnicodeDecodeError as error:
+            line = error.object.count(b"\n", 0, error.start) + 1
+            raise ConfigError(f"'{path}' is not UTF-8 text: line {line} holds another encoding. Save the file as UTF-8.") from error
         return cls(root=root.resolve(), settings=settings)
 
     def section(self, name: str, config: type[S], overrides: Mapping[str, Any] | None = None) -> S:
@@ -113,7 +116,9 @@ def checked(config: type[S], values: Mapping[str, Any], where: str) -> S:
         return config(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "(whole)"
+        field = ".".join(str(part) for part in first["loc"])
+        if not field:  # a rule over several fields
+            raise ConfigError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
         if first["type"] == "extra_forbidden":
             allowed = ", ".join(config.model_fields)
             raise ConfigError(f"{where}: unknown field `{field}`; allowed: {allowed}.") from error

@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    data: Annotated[Path, typer.Option("--data", metavar="F", help="A task file (chat or tools), or a suite of `evals/`.")],
+    data: Annotated[Path, typer.Option("--data", metavar="F", help="A task file, or with `--task suite` a file of `evals/`.")],
     model: Annotated[
         str, typer.Option("--model", metavar="DIR|URL|RELEASE", help="A release (r3), model folder, .gguf file, base name or URL.")
     ] = "live",

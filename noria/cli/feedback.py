@@ -38,6 +38,8 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write the feedback as task files: split by user, personal data redacted."""
+    from rich.console import Console
+
     from noria.feedback import FeedbackConfig
     from noria.feedback import export as write
     from noria.lifecycle.releases import Records
@@ -46,9 +48,13 @@ def export(
     with Records.open(opened) as records:
         report = write(records.database, folder, opened.section("feedback", FeedbackConfig))
     rows = ", ".join(f"{name} {count}" for name, count in report.rows.items()) or "none"
-    emit(
-        as_json, report.model_dump(mode="json"), lambda out: out.print(f"Rows: {rows}. {report.feedback_used} of {report.feedback_read} pieces used.")
-    )
+
+    def show(out: Console) -> None:
+        out.print(f"Rows: {rows}. {report.feedback_used} of {report.feedback_read} pieces used.", highlight=False)
+        for reason, count in ((r, n) for r, n in report.dropped.items() if n):
+            out.print(f"  left out: {count} ({reason})", highlight=False)
+
+    emit(as_json, report.model_dump(mode="json"), show)
 
 
 def stats(project: ProjectOption = None, as_json: JsonOption = False) -> None:

@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
 
 def improve(
     minutes: Annotated[
-        float | None, typer.Option("--minutes", metavar="M", min=0.1, help="Minutes for everything; `[improve] minutes` by default.")
+        float | None, typer.Option("--minutes", metavar="M", min=0.1, help="Minutes for everything; `minutes` of the section `improve` by default.")
     ] = None,
     source: Annotated[
         str, typer.Option("--from", metavar="feedback|F", help="The project's feedback, a chat file, or an exported folder.")

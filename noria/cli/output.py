@@ -59,13 +59,13 @@ def emit(as_json: bool, value: Any, show: "Callable[[Console], None]") -> None:
         return
     from rich.console import Console
 
-    show(Console())
+    show(Console(markup=False))
 
 
 def stderr_console() -> "Console":
     from rich.console import Console
 
-    return Console(stderr=True)
+    return Console(stderr=True, markup=False)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ def new(
 def doctor(project: ProjectOption = None, as_json: JsonOption = False) -> None:
     """Check weights, disk, processor, database and artifacts, and say what to do."""
     from rich.console import Console
+    from rich.text import Text
 
     from noria.lifecycle.doctor import examine
 
@@ -35,9 +36,10 @@ def doctor(project: ProjectOption = None, as_json: JsonOption = False) -> None:
     findings = examine(project)
 
     def show(out: Console) -> None:
-        marks = {"ok": "[green]ok[/]     ", "advice": "[yellow]advice[/] ", "fault": "[red]fault[/]  "}
+        colors = {"ok": "green", "advice": "yellow", "fault": "red"}
         for finding in findings:
-            out.print(f"{marks[finding.state]} {finding.what}: {finding.found}", highlight=False, soft_wrap=True)
+            mark = Text(f"{finding.state:8}", style=colors[finding.state])
+            out.print(Text.assemble(mark, f"{finding.what}: {finding.found}"), highlight=False, soft_wrap=True)
             if finding.do:
                 out.print(f"         {finding.do}", highlight=False, soft_wrap=True)
 

@@ -54,7 +54,7 @@ def show(name: ReleaseName, project: ProjectOption = None, as_json: JsonOption =
 
 
 def new(project: ProjectOption = None, as_json: JsonOption = False) -> None:
-    """Make a candidate of changed prompts, [agent], tools and knowledge, on the live weights."""
+    """Make a candidate of changed prompts, agent settings, tools and knowledge, on the live weights."""
     from rich.console import Console
 
     from noria.lifecycle import releases

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from noria.data import Item, NearDuplicates, Side, Split, example_key, split_by_group, split_by_time, write_task
-from noria.errors import DataError
+from noria.errors import ConfigError, DataError
 from noria.feedback.assemble import FILES, Assembly, Row
 from noria.feedback.config import FeedbackConfig
 from noria.feedback.decisions import Dialogue
@@ -51,7 +51,9 @@ def export(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> ExportReport:
-    """Write the feedback from `since` (included) to `until` (not included) as task files into `out`. Raises StoreError."""
+    """Write the feedback from `since` (included) to `until` (not included) as task files into `out`. Raises ConfigError, StoreError."""
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"'{out}' is a file; name a folder that `train/` and `evaluation/` are written into.")
     config = config or FeedbackConfig()
     pieces = FeedbackLog(database).list(since=since, until=until)
     return _export(Traces(database), pieces, out, config)

@@ -21,7 +21,7 @@ from noria.evaluate.suites import load_suite, suite_paths
 from noria.lifecycle.environments import has_environment, load_environment
 from noria.lifecycle.improve import RUN_FILE
 from noria.lifecycle.releases import Records, verify_parts
-from noria.lifecycle.sections import check_sections
+from noria.lifecycle.sections import check_values
 from noria.model import DEFAULT_BASE, ModelConfig, resolve
 from noria.schema import Record
 from noria.serve.freeze import TOOLS_FILE
@@ -69,8 +69,12 @@ def _machine(project: Project | None) -> Iterator[Finding]:
     yield _library("openvino_genai", "serving")
     for name in ("torch", "transformers", "peft"):
         yield _library(name, "training", needed=False)
-    base = project.section("model", ModelConfig).base if project else DEFAULT_BASE
-    yield _tried("weights", lambda: f"{base} at '{resolve(base, project.root if project else None).path}'")
+
+    def weights() -> str:
+        base = project.section("model", ModelConfig).base if project else DEFAULT_BASE
+        return f"{base} at '{resolve(base, project.root if project else None).path}'"
+
+    yield _tried("weights", weights)
 
 
 def _library(name: str, purpose: str, needed: bool = True) -> Finding:
@@ -90,8 +94,8 @@ def _tried(what: str, look: Callable[[], str]) -> Finding:
 
 def _project(project: Project) -> Iterator[Finding]:
     def sections() -> str:
-        check_sections(project)
-        return "all known"
+        check_values(project)
+        return "every section and field is known"
 
     yield _tried("noria.toml", sections)
     if (project.root / TOOLS_FILE).is_file():
@@ -100,8 +104,14 @@ def _project(project: Project) -> Iterator[Finding]:
         yield Finding(state="advice", what="tools", found=f"no `{TOOLS_FILE}`", do="Without tools the agent can only talk.")
     if has_environment(project):
         yield _tried("environment", lambda: f"`{load_environment(project).name}`")
-    config = project.section("gate", GateConfig)
+    try:
+        config = project.section("gate", GateConfig)
+    except NoriaError:  # told with noria.toml
+        config = GateConfig()
     paths = suite_paths(project.root / "evals")
+    for name in sorted(set(config.margins) - {path.stem for path in paths}):
+        do = f"Correct the name in `[gate] margins`, or write `evals/{name}.jsonl`."
+        yield Finding(state="fault", what="gate", found=f"a margin for {name!r}, which is no suite of `evals/`", do=do)
     for path in paths:
         yield _suite(path, config)
     if not paths:

@@ -16,7 +16,6 @@ from typing import Any
 from noria.config import Project
 from noria.engine import EngineConfig
 from noria.errors import ArtifactError, ConfigError, DataError
-from noria.evaluate.gate import GateConfig
 from noria.evaluate.suites import Suite, SuiteRun
 from noria.lifecycle.candidate import base_of, build_engine, tune
 from noria.lifecycle.config import ImproveConfig
@@ -24,6 +23,7 @@ from noria.lifecycle.datasets import Dataset, dataset_from_feedback, dataset_fro
 from noria.lifecycle.environments import has_environment
 from noria.lifecycle.lock import project_lock
 from noria.lifecycle.releases import Records, promote
+from noria.lifecycle.sections import check_values
 from noria.lifecycle.trial import OBJECTIVE, Progress, Trial, measure_release, plan_trial, run_trial, stake
 from noria.schema import GateReport, Record, Release, canonical_json
 from noria.serve import Serving, first_release, freeze
@@ -113,7 +113,7 @@ def improve(
             f"`[engine] kind` is remote: answers come from {engine.url}, and training here could not change them. Set `kind` to openvino or "
             "transformers in noria.toml, or train the model that the URL serves."
         )
-    _ = project.section("gate", GateConfig)  # a wrong one is told before any work
+    check_values(project)  # what is wrong is told before any work
     started = time.monotonic()
     with project_lock(project, "improve"), Records.open(project, loader) as records:
         live = first_release(project, records.releases, records.artifacts)

@@ -96,12 +96,12 @@ def promote(records: Records, name: str, *, force: str | None = None, report: Ga
         ArtifactError: a part is missing or corrupt.
     """
     release = records.releases.get(name)
+    if force is not None and not force.strip():
+        raise DataError("`--force` needs a reason: `noria release promote NAME --force REASON`; it is kept with the release.")
     if release.state == "live":
         return release
     verify_parts(records, release)
     if force is not None:
-        if not force.strip():
-            raise DataError("`--force` needs a reason: `noria release promote NAME --force REASON`; it is kept with the release.")
         return records.releases.move(release.id, "live", PROMOTED_BY_FORCE + force.strip(), report)
     kept = report or next(iter(reversed(records.releases.reports(release.id))), None)
     _check_report(records, release, kept)

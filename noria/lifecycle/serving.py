@@ -5,6 +5,7 @@ from typing import Any
 
 from noria.config import Project
 from noria.lifecycle.releases import Records, promote, roll_back
+from noria.lifecycle.sections import check_values
 from noria.schema import Release
 from noria.serve import ChangeRelease, run
 
@@ -26,5 +27,6 @@ def release_changes(project: Project) -> dict[str, ChangeRelease]:
 
 def serve_project(project: Project, *, port: int | None = None, host: str | None = None, ready: Callable[[str], None] | None = None) -> None:
     """Serve until stopped; see `noria.serve.run`."""
+    check_values(project, training=False)  # a server does without torch
     changes: dict[str, Any] = release_changes(project)
     run(project, port, host, ready=ready, **changes)

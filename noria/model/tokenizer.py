@@ -116,8 +116,8 @@ class IncrementalDecoder:
         return self._take(text)
 
     def flush(self) -> str:
-        """What is left at the end, incomplete characters as replacement characters."""
-        return self._take(self._pending_text())
+        """What is left at the end; the beginning of a character that never became whole is dropped."""
+        return self._take(self._pending_text().rstrip("\N{REPLACEMENT CHARACTER}"))
 
     def _pending_text(self) -> str:
         if not self._pending:

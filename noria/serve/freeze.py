@@ -15,8 +15,9 @@ from filelock import FileLock
 
 from noria.agent import AgentConfig, Toolbox
 from noria.config import Project
+from noria.engine import EngineConfig
 from noria.knowledge import KnowledgeBase
-from noria.model import ModelConfig
+from noria.model import ModelConfig, resolve
 from noria.schema import Release
 from noria.store import ArtifactStore, Releases, file_hash
 
@@ -46,6 +47,8 @@ def first_release(project: Project, releases: Releases, store: ArtifactStore) ->
         if live is not None:
             return live
         never_live = releases.list()
+        if not never_live and project.section("engine", EngineConfig).kind != "remote":
+            resolve(project.section("model", ModelConfig).base, project.root)  # weights that are not there are told before r1 is made of them
         first = never_live[0] if never_live else releases.add(freeze(project, store), notes={"origin": "base model"})
         return releases.move(first.id, "live", "the first release of the project: its base model as it came")
 

@@ -4,6 +4,7 @@ In: any exception of a request. Out: status, headers and body. Noria's own error
 logged with its trace and answered without its text. Request bodies never appear in the log.
 """
 
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -25,6 +26,8 @@ _KINDS: tuple[tuple[type[NoriaError], int, str], ...] = (
     (ArtifactError, 503, "release_unavailable"),
     (StoreError, 503, "store_unavailable"),
 )
+ONLY_WITHOUT_EFFECT = ("n", "top_logprobs", "frequency_penalty", "presence_penalty", "logit_bias", "modalities")
+"""Fields of `ChatBody` that are accepted only with values that change nothing."""
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
@@ -72,9 +75,14 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         if isinstance(error.__cause__, NoriaError):  # FastAPI wraps what is raised while the body is read
             return respond(error.__cause__)
-        what = {404: f"No such address: {request.method} {request.url.path}.", 405: f"{request.method} is not allowed for {request.url.path}."}
-        body = body_of(what.get(error.status_code, str(error.detail)), error.status_code, "not_found" if error.status_code == 404 else None)
-        return JSONResponse(body, error.status_code, headers=error.headers)
+        allowed = (error.headers or {}).get("Allow", "another method")
+        told = {
+            400: ("The request body is not valid JSON, or nested too deeply.", "invalid_json"),
+            404: (f"No such address: {request.method} {request.url.path}.", "not_found"),
+            405: (f"{request.method} is not allowed for {request.url.path}; allowed: {allowed}.", "method_not_allowed"),
+        }
+        message, code = told.get(error.status_code, (str(error.detail), None))
+        return JSONResponse(body_of(message, error.status_code, code), error.status_code, headers=error.headers)
 
     app.add_exception_handler(NoriaError, noria_error)
     app.add_exception_handler(RequestValidationError, bad_field)
@@ -86,6 +94,8 @@ def _field_error(error: RequestValidationError) -> ServeError:
     """The first thing wrong with a body, as one sentence that names the field."""
     first = error.errors()[0]
     path = [part for part in first["loc"] if part != "body"]
+    if path[:1] == ["stop"]:  # pydantic names the member of the union that came closest
+        path = ["stop"]
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
     if first["type"] == "json_invalid":
         return ServeError("The request body is not valid JSON.", code="invalid_json")
@@ -95,4 +105,11 @@ def _field_error(error: RequestValidationError) -> ServeError:
         return ServeError(f"Field `{field}` is missing.", code="missing_required_parameter", param=field)
     if first["type"] == "extra_forbidden":
         return ServeError(f"Field `{field}` is unknown or not supported.", code="unknown_parameter", param=field)
-    return ServeError(f"Field `{field}` is {first['input']!r:.80}: {first['msg']}.", code="invalid_value", param=field)
+    if path[0] in ONLY_WITHOUT_EFFECT:
+        return ServeError(f"`{path[0]}` is not supported here; leave it out.", code="unsupported_parameter", param=str(path[0]))
+    if first["type"] == "too_short":
+        return ServeError(f"`{field}` is empty; send at least one.", code="invalid_value", param=field)
+    if path == ["stop"]:
+        return ServeError("`stop` must be a text, or a list of one to four texts.", code="invalid_value", param="stop")
+    given = json.dumps(first["input"], ensure_ascii=False, default=str)
+    return ServeError(f"Field `{field}` is {given:.80}: {first['msg']}.", code="invalid_value", param=field)

@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from noria import __version__
 from noria.errors import NoriaError, ServeError
-from noria.schema import Release
+from noria.schema import Release, Turn
 from noria.serve.metrics import Metrics
 from noria.serve.receipts import conversation_body, receipt_body, release_name
 from noria.serve.runtime import ChangeRelease, Runtime
@@ -73,8 +73,16 @@ def _feedback_routes(routes: APIRouter, runtime: Runtime, metrics: Metrics) -> N
     def add_feedback(request: Request, body: FeedbackBody) -> dict[str, Any]:
         if body.role != "user" and not _operator(request):
             raise ServeError(f"Only operators may give feedback in the role '{body.role}'; send `role` 'user'.", 403, "operator_only", "role")
-        if runtime.traces.turn(body.receipt) is None:
-            raise ServeError(f"There is no answer with the receipt {body.receipt!r:.80}.", 404, "receipt_not_found", "receipt")
+        turn = runtime.traces.turn(body.receipt)
+        if turn is None:
+            raise ServeError(
+                f"There is no answer with the receipt {body.receipt!r:.80}. It is the `id` of an answer, and its header `x-noria-receipt`.",
+                404,
+                "receipt_not_found",
+                "receipt",
+            )
+        if body.kind == "demonstration":
+            _check_tools(runtime, turn, body.value)
         stored = runtime.feedback.add(body.receipt, body.kind, body.value, body.source, body.role, body.step)  # type: ignore[arg-type]
         metrics.feedback.labels(stored.kind).inc()
         return {"object": "noria.feedback", **stored.model_dump(mode="json")}
@@ -86,6 +94,21 @@ def _feedback_routes(routes: APIRouter, runtime: Runtime, metrics: Metrics) -> N
     @routes.get("/v1/conversations/{conversation_id}")
     def get_conversation(conversation_id: Name) -> dict[str, Any]:
         return conversation_body(runtime, conversation_id)
+
+
+def _check_tools(runtime: Runtime, turn: Turn, value: Any) -> None:
+    """A call that should have been made must be one that the agent can make. Raises ServeError (400)."""
+    conversation = runtime.traces.conversation(turn.conversation_id)
+    calls = value.get("tool_calls") if isinstance(value, dict) else None
+    if conversation is None or conversation.metadata.get("mode") != "agent" or not isinstance(calls, list):
+        return
+    with runtime.engines.lease(runtime.current()) as serving:
+        known = [spec.name for spec in serving.specs]
+    for call in calls:
+        function = call.get("function") if isinstance(call, dict) else None
+        name = function.get("name") if isinstance(function, dict) else None
+        if isinstance(name, str) and name not in known:
+            raise ServeError(f"The agent has no tool {name!r:.80}; it has: {', '.join(known)}.", 400, "unknown_tool", "value")
 
 
 def _release_routes(routes: APIRouter, runtime: Runtime, metrics: Metrics) -> None:

@@ -136,6 +136,9 @@ export class Answer extends HTMLElement {
   }
 }
 
+/** What the guard says of a call that was not made. */
+const REFUSED = new Set(["retry", "deny"]);
+
 /** One tool call or search, folded to a line. */
 class StepRow {
   constructor(answer) {
@@ -150,9 +153,10 @@ class StepRow {
   update(step) {
     this.step = { ...this.step, ...step };
     this.node.dataset.state = step.state;
-    this.mark.replaceChildren(step.state === "started" ? wheel() : icon(step.state === "done" ? "check" : "alert"));
+    const seen = REFUSED.has(this.step.verdict) ? "refused" : step.state === "started" ? "running" : step.state;
+    this.mark.replaceChildren(seen === "running" ? wheel() : icon(seen === "done" ? "check" : "alert"));
     this.mark.setAttribute("role", "img");
-    sayLabel(this.mark, step.state === "started" ? "running" : step.state);
+    sayLabel(this.mark, seen);
     if (this.step.kind === "retrieval") this.showSearch();
     else this.showCall();
   }
@@ -164,7 +168,8 @@ class StepRow {
 
   showCall() {
     const { name, arguments: given, result, decision } = this.step;
-    this.name.textContent = name ?? this.step.kind;
+    if (name) this.name.textContent = name;
+    else say(this.name, "guardStep");
     this.brief.textContent = Object.values(given ?? {}).map((value) => (typeof value === "object" ? JSON.stringify(value) : String(value))).join(" · ");
     const rows = Object.entries(given ?? {}).map(([key, value]) => [el("dt", {}, key), el("dd", {}, pretty(value))]);
     this.body.replaceChildren(...(rows.length ? [el("h4", { t: "arguments" }), el("dl", {}, ...rows)] : []));

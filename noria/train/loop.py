@@ -148,7 +148,8 @@ def _run(learning: Any, steps: ExampleSteps, config: TuneConfig, folder: Path) -
         precision=dtype,
         seed=config.seed,
         checkpoint_seconds=config.checkpoint_seconds,
-        seconds=None if config.minutes is None else config.minutes * 60 * SHARE_FOR_STEPS,
+        # With `top_layers` the speed of the first epoch says nothing of the next.
+        seconds=None if config.minutes is None or called is not decoder else config.minutes * 60 * SHARE_FOR_STEPS,
     )
     return Run(learning, called, steps, [optimizer], settings, folder)
 

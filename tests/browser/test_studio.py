@@ -100,6 +100,18 @@ def test_tool_calls_and_sources_unfold_on_demand(studio: Any) -> None:
     expect(search.get_by_text("knowledge/breakfast.md")).to_be_visible()
 
 
+def test_a_call_that_was_refused_is_not_shown_as_done(studio: Any) -> None:
+    look: dict[str, Any] = {"find_table": {"day": "2026-03-04", "guests": 2, "area": "inside"}}
+    page, _ = studio([look, look, "Table four is free."])
+    say(page, "A table?")
+    expect(page.get_by_text("Table four is free.")).to_be_visible()
+    marks = page.locator("details.step .mark")
+    expect(marks.nth(0)).to_have_attribute("aria-label", "done")
+    expect(marks.nth(1)).to_have_attribute("aria-label", "refused, not done")
+    page.get_by_role("button", name="中文").click()
+    expect(marks.nth(1)).to_have_attribute("aria-label", "被拒绝，未执行")
+
+
 def test_a_thumb_a_comment_and_a_correction_reach_the_store(studio: Any) -> None:
     page, runtime = studio(["Hello."])
     say(page, "Hi")

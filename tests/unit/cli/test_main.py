@@ -141,6 +141,33 @@ def test_doctor_says_what_to_do(desk: Path, capsys: pytest.CaptureFixture[str]) 
     assert "the tools file cannot be loaded" in shown
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ('[agent]\nmax_tokens = "many"', "[agent]: field `max_tokens` is 'many'"),
+        ("[train]\nbatch_tokns = 512", "[train]: unknown field `batch_tokns`"),
+        ("[gate]\nmargins = 3", "[gate]: field `margins` is 3"),
+        ("[gate]\nmargins = { smaltalk = 0.15 }", "a margin for 'smaltalk', which is no suite of `evals/`"),
+        ("[foo]", "unknown section `[foo]`"),
+        ('[project]\nname = "desk"\nlanguage = "fr"', "[project]: field `language` is 'fr'"),
+    ],
+)
+def test_doctor_finds_what_is_wrong_in_the_project_file(desk: Path, capsys: pytest.CaptureFixture[str], settings: str, words: str) -> None:
+    project = "" if "[project]" in settings else '[project]\nname = "desk"\n'
+    (desk / "noria.toml").write_text(project + settings + "\n", encoding="utf-8")
+    assert run(["doctor", "--project", str(desk)]) in (1, 2)
+    told = capsys.readouterr()
+    assert words in " ".join((told.out + told.err).split())
+
+
+def test_a_file_where_a_folder_belongs(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = desk / "noria.toml"
+    assert run(["doctor", "--project", str(file)]) == 2
+    assert "is no project" in capsys.readouterr().err
+    assert run(["feedback", "export", str(file), "--project", str(desk)]) == 2
+    assert "is a file; name a folder" in capsys.readouterr().err
+
+
 def test_a_corrupt_database_is_said(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (desk / ".noria").mkdir(exist_ok=True)
     (desk / ".noria" / "noria.db").write_bytes(b"this is no database, whatever its name says" * 100)

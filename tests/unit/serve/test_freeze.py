@@ -31,6 +31,17 @@ def test_the_first_release_is_made_once_from_the_base_model(tmp_path: Path) -> N
     runtime.close()
 
 
+def test_weights_that_are_not_there_make_no_release(tmp_path: Path) -> None:
+    project = write_small_project(tmp_path, '[model]\nbase = "nosuchmodel"\n')
+    with pytest.raises(ConfigError, match="No model 'nosuchmodel'"):
+        Runtime.open(project)
+    project = write_small_project(tmp_path, '[model]\nbase = "smollm2-135m"\n')
+    runtime = Runtime.open(project)
+    [first] = runtime.releases.list()
+    assert first.artifacts["engine"] == "smollm2-135m"
+    runtime.close()
+
+
 def test_the_same_files_freeze_to_the_same_parts(tmp_path: Path) -> None:
     project = write_small_project(tmp_path)
     store = ArtifactStore(project.artifacts_dir)

@@ -60,6 +60,14 @@ def test_feedback_of_every_kind_is_bound_to_its_answer(desk: Any) -> None:
         ({"kind": "thumb", "value": True, "receipt": "turn_gone"}, 404, "turn_gone"),
         ({"kind": "thumb"}, 400, "`value` is missing"),
         ({"kind": "thumb", "value": True, "role": "boss"}, 400, "`role`"),
+        (
+            {
+                "kind": "demonstration",
+                "value": {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "nope", "arguments": "{}"}}]},
+            },
+            400,
+            "no tool 'nope'; it has: find_table, book_table",
+        ),
     ],
 )
 def test_wrong_feedback_is_refused_and_nothing_stored(desk: Any, body: dict[str, Any], status: int, words: str) -> None:
