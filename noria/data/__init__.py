@@ -26,6 +26,7 @@ from noria.data.shards import Encoded, Shards, is_finished, open_shards, write_s
 from noria.data.shards import Split as ShardSplit
 from noria.data.split import Item, Side, Split, split_by_group, split_by_time
 from noria.data.tasks import check_task, read_chat, read_objects, read_preferences, read_task, read_thumbs, write_task
+from noria.data.word_starts import word_starts
 
 __all__ = [
     "EXAMPLES",
@@ -65,6 +66,7 @@ __all__ = [
     "split_by_group",
     "split_by_time",
     "split_of",
+    "word_starts",
     "write_shards",
     "write_task",
 ]

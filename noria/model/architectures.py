@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 Architecture = Literal["llama", "gpt2", "bert", "modernbert", "t5"]
-Objective = Literal["clm", "mlm-nsp", "denoise"]
-ARCHITECTURES: dict[Objective, tuple[Architecture, ...]] = {"clm": ("llama", "gpt2"), "mlm-nsp": ("bert", "modernbert"), "denoise": ("t5",)}
+ObjectiveName = Literal["clm", "mlm-nsp", "denoise"]
+ARCHITECTURES: dict[ObjectiveName, tuple[Architecture, ...]] = {"clm": ("llama", "gpt2"), "mlm-nsp": ("bert", "modernbert"), "denoise": ("t5",)}
 """Which architectures an objective trains; the first is the default."""
 INIT_STD = 0.02
 
@@ -47,7 +47,7 @@ class Shape:
         return max(step, round(wanted / step) * step)
 
 
-def check_architecture(architecture: str, objective: Objective) -> Architecture:
+def check_architecture(architecture: str, objective: ObjectiveName) -> Architecture:
     """The architecture, if the objective trains it. Raises ConfigError that names what it does train."""
     for known in get_args(Architecture):
         if known == architecture and known in ARCHITECTURES[objective]:

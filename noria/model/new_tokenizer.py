@@ -5,10 +5,10 @@ beyond `MAX_SAMPLE_BYTES`, so memory stays bounded.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
-from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as FastTokenizer
 
 from noria.errors import DataError
@@ -71,7 +71,8 @@ def _wordpiece(vocab_size: int, special: list[AddedToken]) -> tuple[FastTokenize
     full.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
     full.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     full.decoder = decoders.WordPiece()
-    return full, trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=special, show_progress=False)
+    # Chinese writes with thousands of characters; the trainer's default keeps the thousand most frequent.
+    return full, trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=special, limit_alphabet=vocab_size // 2, show_progress=False)
 
 
 def _unigram(vocab_size: int, special: list[AddedToken]) -> tuple[FastTokenizer, Any]:
@@ -79,7 +80,7 @@ def _unigram(vocab_size: int, special: list[AddedToken]) -> tuple[FastTokenizer,
     full.normalizer = normalizers.NFKC()
     full.pre_tokenizer = pre_tokenizers.Metaspace()
     full.decoder = decoders.Metaspace()
-    unknown = next(t.content for t in special if "unk" in t.content.lower() or t.content == DOCUMENT)
+    unknown = _unknown([token.content for token in special])
     return full, trainers.UnigramTrainer(vocab_size=vocab_size, special_tokens=special, unk_token=unknown, show_progress=False)  # type: ignore[arg-type]
 
 
@@ -91,11 +92,16 @@ def _characters(texts: Iterable[str], special: tuple[str, ...]) -> FastTokenizer
     for text in texts:
         counted.update(text)
     vocab = {token: i for i, token in enumerate((*special, *sorted(counted)))}
-    full = FastTokenizer(models.WordLevel(vocab, unk_token=special[0]))
+    full = FastTokenizer(models.WordLevel(vocab, unk_token=_unknown(special)))
     full.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
     full.decoder = decoders.Fuse()
     full.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in special])
     return full
+
+
+def _unknown(special: Sequence[str]) -> str:
+    """The token for what a vocabulary does not hold; a decoder, which has none of its own, takes its first."""
+    return next((token for token in special if "unk" in token.lower()), special[0])
 
 
 def _bounded(texts: Iterable[str]) -> Iterator[str]:
@@ -111,5 +117,12 @@ def _wrapped(full: FastTokenizer, objective: str) -> Tokenizer:
     if objective == "clm":
         return Tokenizer(full, eos_token="<|im_end|>", pad_token="<|pad|>", bos_token=DOCUMENT, chat_template=CHATML)
     if objective == "mlm-nsp":
-        return Tokenizer(full, eos_token="[SEP]", pad_token="[PAD]", bos_token="[CLS]")
-    return Tokenizer(full, eos_token="</s>", pad_token="<pad>")
+        special = [(token, full.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+        full.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
+            single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=special
+        )
+        roles = {"cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]", "unk_token": "[UNK]"}
+        return Tokenizer(full, eos_token="[SEP]", pad_token="[PAD]", bos_token="[CLS]", roles=roles)
+    end = [("</s>", full.token_to_id("</s>"))]
+    full.post_processor = processors.TemplateProcessing(single="$A </s>", pair="$A </s> $B </s>", special_tokens=end)  # type: ignore[assignment]
+    return Tokenizer(full, eos_token="</s>", pad_token="<pad>", roles={"unk_token": "<unk>"})

@@ -1,9 +1,14 @@
 """Optimizers: which weights move how. AdamW for everything, or Muon for the matrices inside the layers and AdamW for the rest."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
 import torch
+from transformers.pytorch_utils import Conv1D
+
+_INSIDE = re.compile(r"(^|\.)(layers?|h|block)\.\d+\.")
+"""Names of modules inside a layer, in every architecture of `noria.model.architectures`."""
 
 
 def adamw(model: torch.nn.Module, rate: float, weight_decay: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
@@ -25,6 +30,12 @@ def muon_and_adamw(
     # The update is scaled by 0.2 sqrt(max(rows, columns)), so that its size is AdamW's (Liu et al. 2025).
     muon = torch.optim.Muon(chosen, lr=muon_rate, momentum=0.95, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
     return [muon, _adamw(others, rate, weight_decay, betas)]
+
+
+def layer_matrices(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """The matrices inside a model's layers: what Muon moves."""
+    inside = (m for name, m in model.named_modules() if _INSIDE.search(name) and isinstance(m, torch.nn.Linear | Conv1D))
+    return [m.weight for m in inside]
 
 
 def _adamw(parameters: list[torch.nn.Parameter], rate: float, weight_decay: float, betas: tuple[float, float]) -> torch.optim.Optimizer:

@@ -2,35 +2,37 @@
 
 In: files of text, an output folder. Out, in the folder: `config.json`, `model.safetensors`, the tokenizer, `curve.jsonl`, `plan.json` and, last,
 `pretrain.json` with what was done. What is needed to go on after a kill stands in `.run/` until then. Run it with `noria pretrain`.
-Not covered yet: the objectives mlm-nsp and denoise, several processes.
+Several processes (`accelerate launch`, `torchrun`, Ray Train) train one model together; the first of them reads the corpus and writes.
 """
 
 import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from noria.data import Corpus, Encoded, Shards, is_finished, open_corpus, open_shards, split_of, write_shards
+from noria.data import Corpus, Document, Encoded, Shards, ShardSplit, is_finished, open_corpus, open_shards, split_of, word_starts, write_shards
 from noria.errors import ConfigError, DataError, StoreError
 from noria.model import ARCHITECTURES, Tokenizer, check_architecture, load_tokenizer, make_config, new_model, num_parameters, train_tokenizer
 from noria.store import hardware, versions, write_file
 from noria.train import checkpoint
 from noria.train.attention import use_own_attention, use_packed_attention
-from noria.train.blocks import BlockSteps, in_order
-from noria.train.causal import Causal
+from noria.train.dropout import use_dropout
 from noria.train.loop import native_bfloat16
 from noria.train.memory import give_back_freed_memory, keep_freed_memory
-from noria.train.optimizers import adamw, muon_and_adamw
+from noria.train.optimizers import adamw, layer_matrices, muon_and_adamw
 from noria.train.pretrain_config import PretrainConfig
+from noria.train.pretrain_objective import PretrainObjective, make_objective, sentence_weight
 from noria.train.pretrain_plan import PretrainPlan, plan_run
+from noria.train.processes import Processes, join_processes
 from noria.train.products import use_lean_products, use_own_products
 from noria.train.run import Progress, Run, RunConfig
 
@@ -40,8 +42,12 @@ FIRST_VOCAB, MAX_VOCAB = 512, 32_768
 BYTES_PER_VOCAB_TOKEN = 600
 """Bytes of text for each token of a derived vocabulary: 8,192 tokens from 5 MB on."""
 
+MIN_CHARACTERS_PER_TOKEN = 0.7
+"""A tokenizer learnt from another language spends two tokens or more on a character; one of characters, one."""
+
 Report = Callable[[str, float, float], None]
 """Told a stage's name, what is done and what there is in all."""
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +59,7 @@ class Pretrained:
     metrics: dict[str, Any]
 
 
-def pretrain(
-    config: PretrainConfig, corpus: Sequence[Path], out: Path, report: Report, say: Callable[[str], None], tokenizer: Path | None = None
-) -> Pretrained:
+def pretrain(config: PretrainConfig, corpus: Sequence[Path], out: Path, report: Report, say: Say, tokenizer: Path | None = None) -> Pretrained:
     """Train a new model on the text in `corpus`; a finished `out` is returned as it is, a begun one is gone on with.
 
     Args:
@@ -67,37 +71,47 @@ def pretrain(
         DataError: no text, or too little.
         ModelError: the loss is not a number.
     """
-    if config.objective != "clm":
-        raise ConfigError(f"`--objective {config.objective}` is not there yet; `clm` is.")
     architecture = check_architecture(config.architecture or ARCHITECTURES[config.objective][0], config.objective)
+    config = config.model_copy(update={"architecture": architecture})
+    sentence_weight(config)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     began = time.monotonic()
     files = open_corpus(corpus)
     if (out / DONE).is_file():
         return _finished(out)
+    processes = join_processes()
+    if not processes.first:
+        report, say = (lambda *_: None), (lambda _: None)
     scratch = out / SCRATCH
-    _claim(scratch, config, files, tokenizer)
-    words = _tokenizer(config, files, scratch, tokenizer, report)
-    shards = _shards(config, files, words, scratch, report)
+    if processes.first:
+        _claim(scratch, config, files, tokenizer)
+        _shards(config, files, _tokenizer(config, files, scratch, tokenizer, report, say), scratch, report)
+    processes.wait()
+    words = load_tokenizer(tokenizer or scratch / "tokenizer")
+    shards = _held_out(config, scratch)
     keep_freed_memory()
     seconds = None if config.minutes is None else config.minutes * 60 - (time.monotonic() - began)
     special = {"bos": words.bos_id, "eos": words.eos_id, "pad": words.pad_id}
     made = partial(make_config, architecture, vocab_size=words.vocab_size, special={k: v for k, v in special.items() if v is not None})
-    plan = plan_run(scratch, config, len(shards.train.tokens), seconds, made, partial(_trial, config, shards, words, made), _precision(config))
+    trial = partial(_trial, config, shards, words, made, processes)
+    plan = plan_run(scratch, config, shards.train, seconds, made, trial, _precision(config), processes)
     for reason in plan.reasons:
         say(reason)
+    objective = make_objective(config, words, plan.context, plan.batch_tokens, processes.count)
     model = new_model(made(plan.shape()), config.seed)
-    run = _run(config, plan, model, shards, words, scratch)
+    run = _run(config, plan, model, objective, shards, processes, scratch)
     resumed = run.resume()
     run.run(plan.num_steps, partial(_told, report))
-    metrics = _scored(run, plan, shards) | {
+    metrics = _scored(run, objective, shards.validation) | {
         "num_parameters": num_parameters(made(plan.shape())),
+        "context": plan.context,
         "num_steps": run.step,
         "tokens": run.tokens,
         "epochs": round(run.tokens / len(shards.train.tokens), 3),
         "resumed_at_step": resumed,
         "num_returns": run.watch.num_returns,
+        "num_processes": processes.count,
         "train_seconds": round(run.seconds, 1),
         "tokens_per_second": round(run.tokens / max(run.seconds, 1e-9), 1),
         "wall_seconds_of_this_process": round(time.monotonic() - began, 1),
@@ -105,7 +119,11 @@ def pretrain(
     }
     use_own_products(model)
     give_back_freed_memory()
-    return _written(use_own_attention(model), words, plan, metrics, out)
+    made_of = Pretrained(folder=out, plan=plan, metrics=metrics)
+    if processes.first:
+        _write(made_of, use_own_attention(model), words)
+    processes.wait()
+    return made_of
 
 
 def _finished(out: Path) -> Pretrained:
@@ -136,39 +154,68 @@ def _claim(scratch: Path, config: PretrainConfig, files: Corpus, tokenizer: Path
         raise ConfigError(f"'{scratch.parent}' was begun otherwise: {'; '.join(changed)}. Go on with the same, or give another `--out`.")
 
 
-def _tokenizer(config: PretrainConfig, files: Corpus, scratch: Path, given: Path | None, report: Report) -> Tokenizer:
+def _tokenizer(config: PretrainConfig, files: Corpus, scratch: Path, given: Path | None, report: Report, say: Say) -> Tokenizer:
     if given is not None:
-        return load_tokenizer(given)
+        words = load_tokenizer(given)
+        check_fit(words, files, str(given))
+        return words
     folder = scratch / "tokenizer"
     if (folder / "tokenizer_config.json").is_file():
         return load_tokenizer(folder)
     size = config.vocab_size or min(MAX_VOCAB, max(FIRST_VOCAB, 2 ** round(math.log2(max(files.num_bytes / BYTES_PER_VOCAB_TOKEN, 1)))))
     report("tokenizer", 0, 1)
-    made = train_tokenizer(config.tokenizer or "bpe", (d.text for d in files), size, config.objective)
+    words = train_tokenizer(config.tokenizer or "bpe", (d.text for d in files), size, config.objective)
     folder.mkdir(exist_ok=True)
-    made.save(folder)
+    words.save(folder)
     report("tokenizer", 1, 1)
-    return made
+    say(f"Tokenizer learnt: {words.vocab_size:,} tokens.")
+    return words
 
 
-def _shards(config: PretrainConfig, files: Corpus, tokenizer: Tokenizer, scratch: Path, report: Report) -> Shards:
+def check_fit(tokenizer: Tokenizer, documents: Iterable[Document], name: str) -> None:
+    """Refuse a tokenizer that was learnt from another language: it takes the characters of this text apart. Raises DataError."""
+    sample = [document.text[:2000] for document in islice(documents, 200)]
+    num_characters = sum(map(len, sample))
+    num_tokens = sum(map(len, tokenizer.encode_batch(sample)))
+    if num_characters and num_tokens * MIN_CHARACTERS_PER_TOKEN > num_characters:
+        raise DataError(
+            f"The tokenizer '{name}' spends {num_tokens / num_characters:.1f} tokens on a character of this corpus: it was learnt from another "
+            "language. Leave `--tokenizer` out to learn one."
+        )
+
+
+def _shards(config: PretrainConfig, files: Corpus, tokenizer: Tokenizer, scratch: Path, report: Report) -> None:
     folder = scratch / "shards"
-    if not is_finished(folder):
-        total, read = max(files.num_bytes, 1), 0
+    if is_finished(folder):
+        return
+    total, read = max(files.num_bytes, 1), 0
 
-        def documents() -> Iterator[tuple[str, Encoded]]:
-            nonlocal read
-            begin = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
-            for batch in _batches(files, 256):
-                for document, ids in zip(batch, tokenizer.encode_batch([d.text for d in batch]), strict=True):
-                    num_bytes = len(document.text.encode())
-                    read += num_bytes
-                    yield split_of(document, config.validation_share, config.seed), Encoded(token_ids=[*begin, *ids], num_bytes=num_bytes)
-                report("tokens", min(read, total), total)
+    def documents() -> Iterator[tuple[str, Encoded]]:
+        nonlocal read
+        for batch in _batches(files, 256):
+            for document, encoded in zip(batch, _encoded(config, tokenizer, [d.text for d in batch]), strict=True):
+                read += encoded.num_bytes
+                yield split_of(document, config.validation_share, config.seed), encoded
+            report("tokens", min(read, total), total)
 
-        write_shards(folder, documents(), tokenizer.vocab_size)
-        report("tokens", total, total)
-    shards = open_shards(folder)
+    write_shards(folder, documents(), tokenizer.vocab_size)
+    report("tokens", total, total)
+
+
+def _encoded(config: PretrainConfig, tokenizer: Tokenizer, texts: list[str]) -> Iterator[Encoded]:
+    """Documents as token ids: a decoder's begin with their own token, an encoder's know where words begin."""
+    sizes = [len(text.encode()) for text in texts]
+    if config.objective == "mlm-nsp":
+        for text, size, (ids, offsets) in zip(texts, sizes, tokenizer.encode_with_offsets(texts), strict=True):
+            yield Encoded(token_ids=ids, num_bytes=size, word_starts=word_starts(text, offsets))
+        return
+    begin = [tokenizer.bos_id] if config.objective == "clm" and tokenizer.bos_id is not None else []
+    for size, ids in zip(sizes, tokenizer.encode_batch(texts), strict=True):
+        yield Encoded(token_ids=[*begin, *ids], num_bytes=size)
+
+
+def _held_out(config: PretrainConfig, scratch: Path) -> Shards:
+    shards = open_shards(scratch / "shards")
     if "train" not in shards.splits:
         raise DataError("The corpus holds no text to train on. Check the paths given with `--corpus`.")
     return shards.with_held_out(max(config.validation_share, 0.01))
@@ -190,26 +237,27 @@ def _precision(config: PretrainConfig) -> torch.dtype:
     return torch.bfloat16 if wanted == "bfloat16" else torch.float32
 
 
-def _trial(config: PretrainConfig, shards: Shards, tokenizer: Tokenizer, made: Any, plan: PretrainPlan) -> float:
+def _trial(config: PretrainConfig, shards: Shards, tokenizer: Tokenizer, made: Any, processes: Processes, plan: PretrainPlan) -> float:
     """Tokens a second that a plan is trained with, from a few steps."""
-    run = _run(config, plan, new_model(made(plan.shape()), config.seed), shards, tokenizer, Path("unused"))
+    objective = make_objective(config, tokenizer, plan.context, plan.batch_tokens, processes.count)
+    run = _run(config, plan, new_model(made(plan.shape()), config.seed), objective, shards, processes, Path("unused"))
     _, tokens, seconds = run.measure(max_steps=4, seconds=min(5.0, 0.01 * 60 * (config.minutes or math.inf)))
-    return tokens / seconds
+    return processes.agreed(tokens / seconds)
 
 
-def _run(config: PretrainConfig, plan: PretrainPlan, model: Any, shards: Shards, tokenizer: Tokenizer, folder: Path) -> Run:
-    use_packed_attention(model)
+def _run(
+    config: PretrainConfig, plan: PretrainPlan, model: Any, objective: PretrainObjective, shards: Shards, processes: Processes, folder: Path
+) -> Run:
+    if not model.config.is_encoder_decoder:
+        use_packed_attention(model)
     dtype = _precision(config)
     use_lean_products(model, dtype)
-    assert tokenizer.bos_id is not None, "a decoder's tokenizer has a token that begins a document"
-    objective = Causal(tokenizer.bos_id)
-    batch = plan.batch_tokens // plan.context
-    micro = max(1, min(batch, config.micro_batch_tokens // plan.context))
-    steps = BlockSteps(shards.train, plan.context, batch, micro, objective.loss, config.seed)
+    use_dropout(model, config.dropout)
+    if config.checkpoint_activations:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     betas = (0.9, config.beta2)
     if config.optimizer == "muon":
-        inside = [p for name, p in model.named_parameters() if (p.dim() == 2 and ".layers." in name) or (".h." in name and p.dim() == 2)]
-        optimizers = muon_and_adamw(model, inside, plan.muon_rate, plan.learning_rate, config.weight_decay, betas)
+        optimizers = muon_and_adamw(model, layer_matrices(model), plan.muon_rate, plan.learning_rate, config.weight_decay, betas)
     else:
         optimizers = [adamw(model, plan.learning_rate, config.weight_decay, betas)]
     every = max(1, math.ceil(plan.num_steps / config.num_validations))
@@ -221,21 +269,12 @@ def _run(config: PretrainConfig, plan: PretrainPlan, model: Any, shards: Shards,
         checkpoint_every=every,
         seconds=plan.seconds,
         num_checkpoints=config.num_checkpoints,
-        validate=partial(validation, model, objective, shards, plan.context, config.validation_tokens),
+        validate=partial(objective.score, model, shards.validation, config.validation_tokens),
         validate_every=every,
+        average=config.average,
         spike=config.spike,
     )
-    return Run(model, model, steps, optimizers, settings, folder)
-
-
-def validation(model: Any, objective: Causal, shards: Shards, context: int, max_tokens: int) -> dict[str, float]:
-    """Loss in nats a token, and in bits a byte of text, which tokenizers do not change."""
-    total = count = 0.0
-    for block in in_order(shards.validation, context, max_tokens):
-        total += objective.loss(model, block).total.item()
-        count += block.tokens.shape[0] * (block.tokens.shape[1] - 1)
-    loss = total / max(count, 1)
-    return {"loss": loss, "bits_per_byte": loss / math.log(2) / shards.validation.bytes_per_token}
+    return Run(model, model, objective.steps(shards.train), optimizers, settings, folder, processes)
 
 
 def rate_share(step: int, num_steps: int, config: PretrainConfig) -> float:
@@ -251,37 +290,34 @@ def rate_share(step: int, num_steps: int, config: PretrainConfig) -> float:
 
 
 def _told(report: Report, progress: Progress) -> None:
-    found = f", {progress.validation['bits_per_byte']:.3f} bits a byte" if progress.validation else ""
+    bits = progress.validation.get("bits_per_byte")
+    found = f", {bits:.3f} bits a byte" if bits else f", held out {progress.validation['loss']:.3f}" if progress.validation else ""
     report(f"training (loss {progress.loss:.3f}{found}, {progress.tokens_per_second:,.0f} tokens/s)", progress.step, progress.num_steps)
 
 
-def _scored(run: Run, plan: PretrainPlan, shards: Shards) -> dict[str, Any]:
+def _scored(run: Run, objective: PretrainObjective, held_out: ShardSplit) -> dict[str, Any]:
     """Take the best weights and score them on everything held out."""
+    run.processes.wait()
     best = checkpoint.load_best(run.folder)
     if best is not None:
         checkpoint.restore(run.parameters, best["weights"])
     run.model.eval()
-    objective = run.config.validate
-    assert isinstance(objective, partial)
     with torch.no_grad(), run.autocast:
-        found = validation(*objective.args[:4], max_tokens=len(shards.validation.tokens))
-    return {
-        "validation_loss": found["loss"],
-        "bits_per_byte": found["bits_per_byte"],
-        "best_step": best["step"] if best else run.step,
-        "validation_tokens": len(shards.validation.tokens),
-        "context": plan.context,
-    }
+        found = objective.score(run.model, held_out, len(held_out.tokens))
+    scores = {f"validation_{name}" if name == "loss" else name: value for name, value in found.items()}
+    return {**scores, "best_step": best["step"] if best else run.step, "validation_tokens": len(held_out.tokens)}
 
 
-def _written(model: Any, tokenizer: Tokenizer, plan: PretrainPlan, metrics: dict[str, Any], out: Path) -> Pretrained:
+def _write(made: Pretrained, model: Any, tokenizer: Tokenizer) -> None:
+    """Write the model, then what was done, then drop what was needed to go on. Raises StoreError."""
+    out = made.folder
     try:
         model.save_pretrained(str(out))
         tokenizer.save(out)
         shutil.copyfile(out / SCRATCH / "curve.jsonl", out / "curve.jsonl")
         told = {
-            "plan": plan.model_dump(mode="json"),
-            "metrics": metrics,
+            "plan": made.plan.model_dump(mode="json"),
+            "metrics": made.metrics,
             "request": json.loads((out / SCRATCH / "request.json").read_text(encoding="utf-8")),
             "weights": sha256((out / "model.safetensors").read_bytes()).hexdigest(),
             "versions": versions(),
@@ -291,4 +327,3 @@ def _written(model: Any, tokenizer: Tokenizer, plan: PretrainPlan, metrics: dict
         shutil.rmtree(out / SCRATCH)
     except OSError as error:
         raise StoreError(f"The model could not be written to '{out}': {error}. Free some disk space and run the same command again.") from error
-    return Pretrained(folder=out, plan=plan, metrics=metrics)

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from noria.config import Section
-from noria.model import Architecture, PretrainObjective, TokenizerKind
+from noria.model import Architecture, ObjectiveName, TokenizerKind
 
 Schedule = Literal["trapezoid", "cosine", "linear"]
 
@@ -13,7 +13,7 @@ Schedule = Literal["trapezoid", "cosine", "linear"]
 class PretrainConfig(Section):
     """Everything that `--set name=value` names."""
 
-    objective: PretrainObjective = "clm"
+    objective: ObjectiveName = "clm"
     """What is learnt: clm (predict the next token), mlm-nsp (fill masks, tell whether a passage follows), denoise (restore spans)."""
     architecture: Architecture | None = None
     """Which model: llama or gpt2 (clm), bert or modernbert (mlm-nsp), t5 (denoise). None: the first of these."""
@@ -22,7 +22,7 @@ class PretrainConfig(Section):
     size: int | None = Field(default=None, ge=1000)
     """Parameters, about: the shape nearest to it is taken. None: what the time allows best."""
     tokenizer: TokenizerKind | None = None
-    """Kind of a new tokenizer: bpe, wordpiece, unigram, characters. None: bpe, wordpiece for mlm-nsp, unigram for denoise."""
+    """Kind of a new tokenizer: bpe, wordpiece, unigram, characters. None: bpe over bytes, to which no character is unknown."""
     vocab_size: int | None = Field(default=None, ge=8, le=1 << 20)
     """Tokens of the vocabulary; derived from the corpus when left out."""
     width: int | None = Field(default=None, ge=8)
@@ -57,8 +57,20 @@ class PretrainConfig(Section):
     """Share of the steps in which a trapezoid falls, to nothing."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradients with a larger norm are scaled down to it."""
+    mask_rate: float = Field(default=0.15, gt=0, lt=1)
+    """Share of the tokens that mlm-nsp predicts."""
+    sentence_weight: float | None = Field(default=None, ge=0)
+    """Weight of next-sentence prediction beside a masked token (lambda); None: 1 for bert, 0 for modernbert."""
+    noise: float = Field(default=0.15, gt=0, lt=1)
+    """Share of the tokens that denoise takes out."""
+    span: float = Field(default=3.0, ge=1)
+    """Tokens of a span that denoise takes out, on average."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of activations left out; worth setting where the corpus is seen many times."""
+    """Share of what each layer adds that is left out; worth setting where the corpus is seen many times."""
+    average: float | None = Field(default=None, gt=0, lt=1)
+    """Memory of the exponential average of the weights, which is then what is validated and kept; None: no average."""
+    checkpoint_activations: bool = False
+    """Compute activations again on the way back instead of keeping them: a third more work, a fraction of the memory."""
     spike: float | None = Field(default=8.0, gt=0)
     """A loss so many standard deviations above its mean takes the run back to the last checkpoint."""
     validation_share: float = Field(default=0.01, gt=0, lt=0.5)

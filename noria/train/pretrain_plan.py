@@ -6,17 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from noria.errors import ArtifactError, ConfigError
+from noria.data import ShardSplit
+from noria.errors import ArtifactError, ConfigError, DataError
 from noria.model import Shape, num_parameters
 from noria.schema import Record
 from noria.train.dial import MIN_BATCH_TOKENS, batch_for, choose_shape, flops_per_token, matmul_peak, nearest_shape, shape_of
 from noria.train.plan import write_json
 from noria.train.pretrain_config import PretrainConfig
+from noria.train.processes import Processes
 
 NAME = "plan.json"
-CONTEXT = 512
+CONTEXT, MIN_CONTEXT = 512, 32
 DEFAULT_MINUTES = 60.0
 SHARE_FOR_STEPS = 0.93
 """The rest is for validations, checkpoints and writing the model."""
@@ -51,16 +54,17 @@ class PretrainPlan(Record):
 def plan_run(
     folder: Path,
     config: PretrainConfig,
-    num_tokens: int,
+    split: ShardSplit,
     seconds: float | None,
     made: Callable[[Shape], Any],
     speed: Callable[[PretrainPlan], float],
     precision: torch.dtype,
+    processes: Processes,
 ) -> PretrainPlan:
-    """The plan in `folder`, or a new one.
+    """The plan in `folder`, or a new one; several processes time it together and take the first one's.
 
     Args:
-        num_tokens: of the corpus' training split. seconds: left for training; None: `steps` says how long.
+        split: what is trained on. seconds: left for training; None: `steps` says how long.
         made: the model's configuration of a shape. speed: tokens a second that a plan is trained with, measured.
     """
     path = folder / NAME
@@ -73,23 +77,27 @@ def plan_run(
         seconds = DEFAULT_MINUTES * 60
     if seconds is not None and seconds < 5:
         raise ConfigError(f"Of the {config.minutes:g} minutes nothing is left for training after the corpus was read. Give more with `--minutes`.")
-    plan = _new_plan(config, num_tokens, seconds, made, speed, precision)
-    write_json(path, plan.model_dump(mode="json"))
-    return plan
+    seconds = None if seconds is None else processes.agreed(seconds)
+    peak = processes.agreed(matmul_peak(precision)) * processes.count
+    plan = _new_plan(config, split, seconds, made, speed, peak)
+    if processes.first:
+        write_json(path, plan.model_dump(mode="json"))
+    processes.wait()
+    return PretrainPlan.model_validate_json(path.read_text(encoding="utf-8"))
 
 
 def _new_plan(
-    config: PretrainConfig, num_tokens: int, seconds: float | None, made: Any, speed: Callable[[PretrainPlan], float], precision: torch.dtype
+    config: PretrainConfig, split: ShardSplit, seconds: float | None, made: Any, speed: Callable[[PretrainPlan], float], peak: float
 ) -> PretrainPlan:
     began = time.monotonic()
-    context = config.context or _context(num_tokens)
+    num_tokens = len(split.tokens)
+    context = _context(config, split)
     count: Callable[[Shape], int] = lambda shape: num_parameters(made(shape))  # noqa: E731
     reasons: list[str] = []
 
     def trial(shape: Shape) -> float:
         return speed(_plan(config, shape, count(shape), config.batch_tokens or max(context, 4096 // context * context), 1))
 
-    peak = matmul_peak(precision)
     tokens_per_second: float | None = None
     if config.width is not None or config.layers is not None or config.heads is not None:
         shape = _given_shape(config, context)
@@ -147,9 +155,15 @@ def _given_shape(config: PretrainConfig, context: int) -> Shape:
     return Shape(width=width, num_layers=config.layers or usual.num_layers, num_heads=config.heads or usual.num_heads, context=context)
 
 
-def _context(num_tokens: int) -> int:
-    """512, or less where the corpus has not a hundred blocks of it."""
-    return max(32, min(CONTEXT, 2 ** int(math.log2(max(num_tokens / 100, 32)))))
+def _context(config: PretrainConfig, split: ShardSplit) -> int:
+    """As set; else 512, or less where the corpus has not a hundred blocks of it, or no document so long. Raises DataError."""
+    begins = np.append(split.documents, np.uint64(len(split.tokens)))
+    longest = int(np.diff(begins).max()) if len(begins) > 1 else len(split.tokens)
+    if config.context is not None:
+        if config.context > max(longest, MIN_CONTEXT):
+            raise DataError(f"The longest document has {longest} tokens, and `context` is {config.context}. Set it to {longest} or less.")
+        return config.context
+    return max(MIN_CONTEXT, min(CONTEXT, 2 ** int(math.log2(max(len(split.tokens) / 100, 32))), 2 ** math.ceil(math.log2(longest))))
 
 
 def _told(shape: Shape) -> str:

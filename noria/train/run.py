@@ -2,7 +2,8 @@
 
 In: a model whose weights that learn require gradients, where its steps come from (`Steps`), optimizers, a folder. Out: the model changed in place
 and, in the folder, the curve and the checkpoints. A run that was killed goes on from its last checkpoint and ends with the same weights as one
-that was not (on one machine, with an equal number of threads): a step depends on its number and the seed alone, never on what was drawn before.
+that was not (on one machine, with an equal number of threads, and where its time did not shorten it): a step depends on its number and the seed
+alone, never on what was drawn before. Several processes share a step by its micro-batches (`noria.train.processes`).
 """
 
 import contextlib
@@ -21,6 +22,7 @@ from noria.errors import ModelError
 from noria.store import write_file
 from noria.train import checkpoint
 from noria.train.objective import Loss
+from noria.train.processes import Processes
 
 CURVE = "curve.jsonl"
 
@@ -91,6 +93,8 @@ class RunConfig:
     """Scores the model as it is; `loss` of it decides which weights are the best."""
     validate_every: int = 0
     """Steps between two validations; 0: none."""
+    average: float | None = None
+    """Memory of the exponential average of the weights (Polyak and Juditsky 1992) that is validated and kept as the best; None: the weights."""
     spike: float | None = None
     """A loss this many standard deviations above its running mean is a spike: the last checkpoint is taken up again and the steps after it are
     left out. None: nothing is watched."""
@@ -100,7 +104,14 @@ class Run:
     """State of a run: what a checkpoint holds, and how a step changes it."""
 
     def __init__(
-        self, model: torch.nn.Module, called: Any, steps: Steps, optimizers: Sequence[torch.optim.Optimizer], config: RunConfig, folder: Path
+        self,
+        model: torch.nn.Module,
+        called: Any,
+        steps: Steps,
+        optimizers: Sequence[torch.optim.Optimizer],
+        config: RunConfig,
+        folder: Path,
+        processes: Processes | None = None,
     ) -> None:
         self.model = model
         self.called = called
@@ -108,6 +119,7 @@ class Run:
         self.source = steps
         self.config = config
         self.folder = folder
+        self.processes = processes or Processes()
         self.parameters = checkpoint.trainable(model)
         self.optimizers = list(optimizers)
         self.peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
@@ -123,6 +135,7 @@ class Run:
         self.best: float | None = None
         self.validation: dict[str, float] = {}
         self.watch = SpikeWatch(config.spike)
+        self.averages = None if config.average is None else {name: p.detach().clone() for name, p in self.parameters.items()}
         self.kept: dict[str, Any] = {}
         """What the stage wants to find again after a restart."""
         device = next(iter(self.parameters.values())).device
@@ -134,7 +147,8 @@ class Run:
         self.model.train()
         saved = time.monotonic()
         num_steps = self.num_steps = self.num_steps or planned
-        with (self.folder / CURVE).open("a", encoding="utf-8") as curve:
+        with contextlib.ExitStack() as stack:
+            curve = stack.enter_context((self.folder / CURVE).open("a", encoding="utf-8")) if self.processes.first else None
             while self.step < num_steps:
                 begin = time.monotonic()
                 point = self._step(num_steps)
@@ -143,13 +157,14 @@ class Run:
                     self._back_to_the_last_checkpoint()
                     continue
                 if self.step % max(1, planned // REVIEWS) == 0:
-                    num_steps = self.num_steps = self._within_the_time(num_steps)
+                    num_steps = self.num_steps = self._within_the_time(planned)
                 point |= self._validated(num_steps)
-                curve.write(json.dumps(point) + "\n")
-                curve.flush()
+                if curve:
+                    curve.write(json.dumps(point) + "\n")
+                    curve.flush()
                 if on_progress:
                     on_progress(self._progress(num_steps))
-                if self._is_due(time.monotonic() - saved) or self.step == num_steps:
+                if self._is_due(saved) or self.step == num_steps:
                     self.save()
                     saved = time.monotonic()
 
@@ -163,7 +178,7 @@ class Run:
         self._gradients(self.source.step(0))
         self._update(0.0)
         begin, tokens, number = time.monotonic(), 0, 0
-        while number < max_steps and (number == 0 or time.monotonic() - begin < seconds):
+        while number < max_steps and (number == 0 or self.processes.agreed(time.monotonic() - begin) < seconds):
             number += 1
             step = self.source.step(number)
             self._gradients(step)
@@ -174,22 +189,25 @@ class Run:
         return number, tokens, time.monotonic() - begin
 
     def save(self) -> None:
-        checkpoint.save(self.folder, self.step, self._state(), self.config.num_checkpoints)
+        """Write a checkpoint; with several processes the first one does, for their weights are the same."""
+        if self.processes.first:
+            checkpoint.save(self.folder, self.step, self._state(), self.config.num_checkpoints)
 
     def resume(self) -> int:
         """Take up the last checkpoint that can be read; returns its step, 0 without one."""
+        self.processes.wait()
         state = checkpoint.load(self.folder)
-        if state is None:
-            (self.folder / CURVE).unlink(missing_ok=True)
-            return 0
-        self._restore(state)
-        _cut_curve(self.folder / CURVE, self.step)
+        if state is not None:
+            self._restore(state)
+        if self.processes.first:
+            _cut_curve(self.folder / CURVE, self.step)
         return self.step
 
     def _state(self) -> dict[str, Any]:
         position = {k: getattr(self, k) for k in _POSITION}
         weights = {name: p.detach() for name, p in self.parameters.items()}
-        return {**position, "watch": self.watch.state(), "weights": weights, "optimizers": [o.state_dict() for o in self.optimizers]}
+        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
+        return {**position, "watch": self.watch.state(), "weights": weights, "averages": self.averages, "optimizers": optimizers}
 
     def _restore(self, state: dict[str, Any]) -> None:
         checkpoint.restore(self.parameters, state["weights"])
@@ -198,13 +216,15 @@ class Run:
         for name in _POSITION:
             setattr(self, name, state[name])
         self.watch.restore(state["watch"])
+        for name, average in (self.averages or {}).items():
+            average.copy_(state["averages"][name])
 
-    def _within_the_time(self, num_steps: int) -> int:
-        """`num_steps`, or as many as the time still allows at the speed so far."""
+    def _within_the_time(self, planned: int) -> int:
+        """`planned`, or as many as the time still allows at the speed so far."""
         if self.config.seconds is None:
-            return num_steps
+            return planned
         left = self.config.seconds - self.seconds
-        return min(num_steps, self.step + max(0, int(left * self.step / self.seconds)))
+        return int(self.processes.agreed(min(planned, self.step + max(0, int(left * self.step / self.seconds)))))
 
     def _step(self, num_steps: int) -> dict[str, Any] | None:
         """One update and its point of the curve; None where the loss jumped and nothing was changed."""
@@ -221,6 +241,7 @@ class Run:
             raise ModelError(f"The loss is {loss} at step {self.step + 1} with rate {rate:.2g}. Lower `learning_rate` and tune again.")
         self.watch.add(loss)
         self._update(share)
+        self._average()
         self.step += 1
         self.tokens += step.num_tokens
         self.last_loss = round(loss, 6)
@@ -231,13 +252,14 @@ class Run:
     def _gradients(self, step: Step) -> float:
         """Add the gradients of the step's mean loss, one micro-batch at a time; returns the loss."""
         total = 0.0
-        for micro in step.micro_batches:
+        for micro in self.processes.part(step.micro_batches):
             with self.autocast:
                 loss = micro(self.called)
             mean = loss.total / step.weight
             mean.backward()
             total += mean.item()
-        return total
+        self.processes.sum_gradients(self.parameters.values())
+        return self.processes.summed(total)
 
     def _update(self, share: float) -> None:
         """Move the weights along their gradients at a share of the peak rates, and drop the gradients."""
@@ -248,29 +270,44 @@ class Run:
             optimizer.step()
         self._zero()
 
+    def _average(self) -> None:
+        """Take the weights into their average; in the first steps its memory is shorter."""
+        if self.averages is None or self.config.average is None:
+            return
+        memory = min(self.config.average, (self.step + 1) / (self.step + 10))
+        torch._foreach_lerp_(list(self.averages.values()), [p.detach() for p in self.parameters.values()], 1 - memory)  # pyright: ignore[reportPrivateUsage]
+
     def _zero(self) -> None:
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
 
-    def _is_due(self, seconds: float) -> bool:
+    def _is_due(self, saved: float) -> bool:
+        """Whether it is time for a checkpoint; the last was at the time `saved`."""
         every = self.config.checkpoint_every
-        return self.step % every == 0 if every else seconds > self.config.checkpoint_seconds
+        return self.step % every == 0 if every else time.monotonic() - saved > self.config.checkpoint_seconds
 
     def _validated(self, num_steps: int) -> dict[str, float]:
         every = self.config.validate_every
         if self.config.validate is None or not every or (self.step % every and self.step != num_steps):
             return {}
+        current = None if self.averages is None else {name: p.detach().clone() for name, p in self.parameters.items()}
+        if self.averages is not None:
+            checkpoint.restore(self.parameters, self.averages)
         self.model.eval()
         with torch.no_grad(), self.autocast:
             self.validation = dict(self.config.validate())
         self.model.train()
         if self.best is None or self.validation["loss"] < self.best:
             self.best = self.validation["loss"]
-            checkpoint.save_best(self.folder, {"step": self.step, "weights": {n: p.detach() for n, p in self.parameters.items()}})
+            if self.processes.first:
+                checkpoint.save_best(self.folder, {"step": self.step, "weights": {n: p.detach() for n, p in self.parameters.items()}})
+        if current is not None:
+            checkpoint.restore(self.parameters, current)
         return {f"validation_{name}": value for name, value in self.validation.items()}
 
     def _back_to_the_last_checkpoint(self) -> None:
         jumped = self.step + self.skipped
+        self.processes.wait()
         state = checkpoint.load(self.folder)
         if state is None:
             raise ModelError(f"The loss jumped at step {self.step + 1} and no checkpoint can be read. Lower `learning_rate` and start again.")
@@ -278,7 +315,8 @@ class Run:
         self._restore(state)
         self.watch.num_returns = num_returns
         self.skipped = jumped + 1 - self.step
-        _cut_curve(self.folder / CURVE, self.step)
+        if self.processes.first:
+            _cut_curve(self.folder / CURVE, self.step)
         self.save()
 
     def _progress(self, num_steps: int) -> Progress:
@@ -348,7 +386,9 @@ def seed_step(seed: int, number: int) -> None:
 
 def _cut_curve(path: Path, step: int) -> None:
     """Drop the points after the checkpoint: the steps they tell of are done again."""
-    if path.is_file():
+    if step == 0:
+        path.unlink(missing_ok=True)
+    elif path.is_file():
         lines = path.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
         write_file(path, [line + "\n" for line in kept])

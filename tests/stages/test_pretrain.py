@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 
 from noria.errors import ConfigError, DataError
-from noria.model import load_checkpoint, load_tokenizer
+from noria.model import load_checkpoint, load_tokenizer, train_tokenizer
 from noria.train import PretrainConfig
 from noria.train.pretrain import pretrain, rate_share
 from noria.train.run import SpikeWatch
@@ -42,7 +43,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
-def test_text_becomes_a_model_that_is_read_by_its_folder(tmp_path: Path, architecture: str, optimizer: str) -> None:
+def test_text_becomes_a_decoder_that_is_read_by_its_folder(tmp_path: Path, architecture: str, optimizer: str) -> None:
     made = run(tmp_path, architecture=architecture, optimizer=optimizer, learning_rate=1e-2)
     curve = [json.loads(line) for line in (made.folder / "curve.jsonl").read_text().splitlines()]
     assert len(curve) == 60
@@ -54,6 +55,32 @@ def test_text_becomes_a_model_that_is_read_by_its_folder(tmp_path: Path, archite
     assert not (made.folder / ".run").exists()
     again = run(tmp_path, architecture=architecture, optimizer=optimizer, learning_rate=1e-2)
     assert again.metrics == json.loads(json.dumps(made.metrics))
+
+
+@pytest.mark.parametrize(
+    ("objective", "architecture", "scores"),
+    [
+        ("mlm-nsp", "bert", {"mlm_loss", "mlm_accuracy", "sentence_loss", "sentence_accuracy"}),
+        ("mlm-nsp", "modernbert", {"mlm_loss", "mlm_accuracy"}),
+        ("denoise", "t5", set[str]()),
+    ],
+)
+def test_text_becomes_an_encoder_or_an_encoder_decoder(tmp_path: Path, objective: str, architecture: str, scores: set[str]) -> None:
+    shape = {"context": 32, "batch_tokens": 256, "micro_batch_tokens": 128, "tokenizer": "bpe", "vocab_size": 420 if objective == "denoise" else 320}
+    made = run(tmp_path, objective=objective, architecture=architecture, learning_rate=1e-2, **shape)
+    curve = [json.loads(line) for line in (made.folder / "curve.jsonl").read_text().splitlines()]
+    assert made.metrics["validation_loss"] < curve[0]["loss"] - 0.5
+    assert scores <= set(made.metrics)
+    model = transformers.AutoModel.from_pretrained(made.folder)
+    theirs, mine = transformers.AutoTokenizer.from_pretrained(made.folder), load_tokenizer(made.folder)
+    text = "the wheel lifts 水车"
+    plain = theirs(text, add_special_tokens=False)["input_ids"]
+    assert plain == mine.encode(text)
+    whole = theirs(text)["input_ids"]
+    assert whole == ([mine.bos_id, *plain, mine.eos_id] if objective == "mlm-nsp" else [*plain, mine.eos_id])
+    assert model.config.model_type == architecture
+    if objective == "mlm-nsp":
+        assert model(**theirs(text, return_tensors="pt")).last_hidden_state.shape[1] == len(whole)
 
 
 class Killed(BaseException):
@@ -119,14 +146,26 @@ def test_what_is_wrong_is_said_before_anything_is_made(tmp_path: Path) -> None:
         run(tmp_path, architecture="bert")
     with pytest.raises(ConfigError, match="no multiple of 3 heads"):
         run(tmp_path, heads=3)
-    with pytest.raises(DataError, match="fewer than one block of 50000"):
+    with pytest.raises(DataError, match="The longest document has .* tokens, and `context` is 50000"):
         run(tmp_path, "long", context=50_000, batch_tokens=50_000)
+    with pytest.raises(ConfigError, match="ModernBERT does not predict next sentences"):
+        run(tmp_path, "modern", objective="mlm-nsp", architecture="modernbert", sentence_weight=1.0)
     with pytest.raises(DataError, match="The corpus supports .* tokens, not 30000"):
         run(tmp_path, "vocab", tokenizer="bpe", vocab_size=30_000)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="No text in"):
         pretrain(PretrainConfig(**SMALL), [tmp_path / "empty"], tmp_path / "none", lambda *_: None, lambda _: None)
     assert not (tmp_path / "none").exists()
+
+
+def test_a_tokenizer_of_another_language_is_refused(tmp_path: Path) -> None:
+    english = train_tokenizer("bpe", ["the wheel lifts water from the stream"] * 20, 290, "clm")
+    (tmp_path / "english").mkdir()
+    english.save(tmp_path / "english")
+    chinese = tmp_path / "chinese.jsonl"
+    chinese.write_text(json.dumps({"text": "水车从河流提水，昼夜不停。" * 20}, ensure_ascii=False) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match="tokens on a character of this corpus: it was learnt from another language"):
+        pretrain(PretrainConfig(**SMALL), [chinese], tmp_path / "out", lambda *_: None, lambda _: None, tmp_path / "english")
 
 
 def test_a_begun_folder_is_not_gone_on_with_otherwise(tmp_path: Path) -> None:
