@@ -8,6 +8,13 @@ import typer
 
 from noria.cli.output import JsonOption, emit, progress_bars, start_logging, stderr_console
 
+SCORES = {
+    "validation_loss": "loss",
+    "bits_per_byte": "bits a byte",
+    "mlm_accuracy": "masks filled rightly",
+    "sentence_accuracy": "next sentences told rightly",
+}
+"""What is told of a model, where its objective measures it."""
 SIZES = {"k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
 
 
@@ -32,6 +39,7 @@ def pretrain(
     from noria.config import checked
     from noria.train import PretrainConfig
     from noria.train.pretrain import pretrain as run
+    from noria.train.processes import is_first
 
     start_logging()
     given = {"objective": objective, "size": None if size is None else _size(size), "minutes": minutes}
@@ -44,10 +52,12 @@ def pretrain(
         found = made.metrics
         console.print(
             f"'{out}': {found['num_parameters']:,} parameters, {found['tokens']:,} tokens in {found['train_seconds'] / 60:.1f} minutes; "
-            f"held out: loss {found['validation_loss']:.4f}, {found['bits_per_byte']:.4f} bits a byte.",
+            f"held out: {', '.join(f'{told} {found[name]:.4f}' for name, told in SCORES.items() if name in found)}.",
             highlight=False,
         )
 
+    if not is_first():
+        return
     emit(as_json, {"folder": str(out), "plan": made.plan.model_dump(mode="json"), **made.metrics}, show)
 
 

@@ -69,6 +69,8 @@ def make_config(architecture: Architecture, shape: Shape, vocab_size: int, speci
     except ImportError as error:
         raise DependencyError("Pre-training needs torch and transformers: run `make install` in the clone of Noria.") from error
     ids = {f"{role}_token_id": special.get(role) for role in ("bos", "eos", "pad")}
+    if architecture == "modernbert":
+        ids |= {"cls_token_id": special.get("bos"), "sep_token_id": special.get("eos")}
     return getattr(transformers, _CONFIGS[architecture])(vocab_size=vocab_size, **ids, **_FIELDS[architecture](shape))
 
 
@@ -156,6 +158,8 @@ def _modernbert(shape: Shape) -> dict[str, Any]:
         "intermediate_size": shape.hidden,
         "max_position_embeddings": shape.context,
         "initializer_range": INIT_STD,
+        # Local windows pay from contexts of thousands of tokens on; without them rows can be packed.
+        "global_attn_every_n_layers": 1,
     }
 
 

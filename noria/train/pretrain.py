@@ -1,6 +1,6 @@
 """Pre-training: a corpus in, a base model out, as a Hugging Face folder that every later stage takes.
 
-In: files of text, an output folder. Out, in the folder: `config.json`, `model.safetensors`, the tokenizer, `curve.jsonl`, `plan.json` and, last,
+In: files of text, an output folder. Out, in the folder: `config.json`, `model.safetensors`, the tokenizer, `curve.jsonl` with its picture and, last,
 `pretrain.json` with what was done. What is needed to go on after a kill stands in `.run/` until then. Run it with `noria pretrain`.
 Several processes (`accelerate launch`, `torchrun`, Ray Train) train one model together; the first of them reads the corpus and writes.
 """
@@ -25,6 +25,7 @@ from noria.model import ARCHITECTURES, Tokenizer, check_architecture, load_token
 from noria.store import hardware, versions, write_file
 from noria.train import checkpoint
 from noria.train.attention import use_own_attention, use_packed_attention
+from noria.train.curve import draw
 from noria.train.dropout import use_dropout
 from noria.train.loop import native_bfloat16
 from noria.train.memory import give_back_freed_memory, keep_freed_memory
@@ -245,9 +246,8 @@ def _trial(config: PretrainConfig, shards: Shards, tokenizer: Tokenizer, made: A
     return processes.agreed(tokens / seconds)
 
 
-def _run(
-    config: PretrainConfig, plan: PretrainPlan, model: Any, objective: PretrainObjective, shards: Shards, processes: Processes, folder: Path
-) -> Run:
+def prepare_model(model: Any, config: PretrainConfig) -> torch.dtype:
+    """Give a new model the attention, products and dropout that it is trained with; returns the precision of its products."""
     if not model.config.is_encoder_decoder:
         use_packed_attention(model)
     dtype = _precision(config)
@@ -255,6 +255,13 @@ def _run(
     use_dropout(model, config.dropout)
     if config.checkpoint_activations:
         model.gradient_checkpointing_enable({"use_reentrant": False})
+    return dtype
+
+
+def _run(
+    config: PretrainConfig, plan: PretrainPlan, model: Any, objective: PretrainObjective, shards: Shards, processes: Processes, folder: Path
+) -> Run:
+    dtype = prepare_model(model, config)
     betas = (0.9, config.beta2)
     if config.optimizer == "muon":
         optimizers = muon_and_adamw(model, layer_matrices(model), plan.muon_rate, plan.learning_rate, config.weight_decay, betas)
@@ -315,6 +322,7 @@ def _write(made: Pretrained, model: Any, tokenizer: Tokenizer) -> None:
         model.save_pretrained(str(out))
         tokenizer.save(out)
         shutil.copyfile(out / SCRATCH / "curve.jsonl", out / "curve.jsonl")
+        draw(out / "curve.jsonl", out)
         told = {
             "plan": made.plan.model_dump(mode="json"),
             "metrics": made.metrics,

@@ -71,6 +71,11 @@ class Processes:
             distributed.barrier()
 
 
+def is_first() -> bool:
+    """Whether this process is the one that speaks, before or after it trained."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def join_processes() -> Processes:
     """Take this process' place among those that were started together; alone without them."""
     count = int(os.environ.get("WORLD_SIZE", "1"))

@@ -53,6 +53,8 @@ def test_text_becomes_a_decoder_that_is_read_by_its_folder(tmp_path: Path, archi
     assert model.config.model_type == architecture
     assert tokenizer.decode(tokenizer.encode("the 水车")) == "the 水车"
     assert not (made.folder / ".run").exists()
+    assert "validation loss" in (made.folder / "curve.svg").read_text()
+    assert list((made.folder / "tensorboard").glob("events.out.tfevents.*"))
     again = run(tmp_path, architecture=architecture, optimizer=optimizer, learning_rate=1e-2)
     assert again.metrics == json.loads(json.dumps(made.metrics))
 
