@@ -93,7 +93,7 @@ def one(kind: str, size: float, context: int, steps: int) -> dict[str, float]:
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     config, count = model.config, model.num_parameters()
     shape = Shape(width=config.hidden_size, num_layers=config.num_hidden_layers, num_heads=config.num_attention_heads, context=context)
-    peak = matmul_peak(torch.bfloat16, seconds=3)
+    peak = matmul_peak(torch.bfloat16, torch.device("cpu"), seconds=3)
     share = speed * flops_per_token(count, shape, context) / peak
     return {"parameters": count, "tokens_per_second": speed, "share_of_peak": share, "memory_gb": memory, "peak_gflops": peak / 1e9}
 

@@ -109,11 +109,11 @@ def flops_per_token(num_parameters: int, shape: Shape, context: int) -> float:
     return 6 * num_parameters + 6 * shape.num_layers * shape.width * context
 
 
-def matmul_peak(dtype: torch.dtype, seconds: float = 1.0, size: int = 2048) -> float:
+def matmul_peak(dtype: torch.dtype, device: torch.device, seconds: float = 1.0, size: int = 2048) -> float:
     """Floating-point operations a second of a large square matrix product, the best of several."""
-    a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     best = math.inf
-    for took in _timed(lambda: a @ b, seconds):
+    for took in _timed(lambda: (a @ b)[0, 0].item(), seconds)  # the value is asked for, so that a graphics card has to be done:
         best = min(best, took)
     return 2 * size**3 / best
 

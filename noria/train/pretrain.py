@@ -33,7 +33,7 @@ from noria.train.optimizers import adamw, layer_matrices, muon_and_adamw
 from noria.train.pretrain_config import PretrainConfig
 from noria.train.pretrain_objective import PretrainObjective, make_objective, sentence_weight
 from noria.train.pretrain_plan import PretrainPlan, plan_run
-from noria.train.processes import Processes, join_processes
+from noria.train.processes import Processes, join_processes, training_device
 from noria.train.products import use_lean_products, use_own_products
 from noria.train.run import Progress, Run, RunConfig
 
@@ -100,7 +100,7 @@ def pretrain(config: PretrainConfig, corpus: Sequence[Path], out: Path, report: 
     for reason in plan.reasons:
         say(reason)
     objective = make_objective(config, words, plan.context, plan.batch_tokens, processes.count)
-    model = new_model(made(plan.shape()), config.seed)
+    model = new_model(made(plan.shape()), config.seed).to(training_device())
     run = _run(config, plan, model, objective, shards, processes, scratch)
     resumed = run.resume()
     run.run(plan.num_steps, partial(_told, report))
@@ -234,14 +234,14 @@ def _batches(documents: Corpus, size: int) -> Iterator[list[Any]]:
 
 
 def _precision(config: PretrainConfig) -> torch.dtype:
-    wanted = config.precision or ("bfloat16" if native_bfloat16(torch.device("cpu")) else "float32")
+    wanted = config.precision or ("bfloat16" if native_bfloat16(training_device()) else "float32")
     return torch.bfloat16 if wanted == "bfloat16" else torch.float32
 
 
 def _trial(config: PretrainConfig, shards: Shards, tokenizer: Tokenizer, made: Any, processes: Processes, plan: PretrainPlan) -> float:
     """Tokens a second that a plan is trained with, from a few steps."""
     objective = make_objective(config, tokenizer, plan.context, plan.batch_tokens, processes.count)
-    run = _run(config, plan, new_model(made(plan.shape()), config.seed), objective, shards, processes, Path("unused"))
+    run = _run(config, plan, new_model(made(plan.shape()), config.seed).to(training_device()), objective, shards, processes, Path("unused"))
     _, tokens, seconds = run.measure(max_steps=4, seconds=min(5.0, 0.01 * 60 * (config.minutes or math.inf)))
     return processes.agreed(tokens / seconds)
 

@@ -16,7 +16,7 @@ from noria.schema import Record
 from noria.train.dial import MIN_BATCH_TOKENS, batch_for, choose_shape, flops_per_token, matmul_peak, nearest_shape, shape_of
 from noria.train.plan import write_json
 from noria.train.pretrain_config import PretrainConfig
-from noria.train.processes import Processes
+from noria.train.processes import Processes, training_device
 
 NAME = "plan.json"
 CONTEXT, MIN_CONTEXT = 512, 32
@@ -78,7 +78,7 @@ def plan_run(
     if seconds is not None and seconds < 5:
         raise ConfigError(f"Of the {config.minutes:g} minutes nothing is left for training after the corpus was read. Give more with `--minutes`.")
     seconds = None if seconds is None else processes.agreed(seconds)
-    peak = processes.agreed(matmul_peak(precision)) * processes.count
+    peak = processes.agreed(matmul_peak(precision, training_device())) * processes.count
     plan = _new_plan(config, split, seconds, made, speed, peak)
     if processes.first:
         write_json(path, plan.model_dump(mode="json"))

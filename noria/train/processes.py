@@ -40,14 +40,14 @@ class Processes:
         """The first process' value: what is measured by the clock differs between them, and what follows from it must not."""
         if self.count == 1:
             return value
-        shared = torch.tensor([value], dtype=torch.float64, device=_device())
+        shared = torch.tensor([value], dtype=torch.float64, device=training_device())
         distributed.broadcast(shared, 0)
         return float(shared.item())
 
     def summed(self, value: float) -> float:
         if self.count == 1:
             return value
-        shared = torch.tensor([value], dtype=torch.float64, device=_device())
+        shared = torch.tensor([value], dtype=torch.float64, device=training_device())
         distributed.all_reduce(shared)
         return float(shared.item())
 
@@ -82,7 +82,7 @@ def join_processes() -> Processes:
     if count == 1:
         return Processes()
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(training_device())
     if not distributed.is_initialized():
         distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     return Processes(rank=distributed.get_rank(), count=count)
@@ -99,5 +99,6 @@ def _sum(gradients: Sequence[torch.Tensor]) -> None:
         at += gradient.numel()
 
 
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def training_device() -> torch.device:
+    """This process' graphics card, where there is one, else the processor."""
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else torch.device("cpu")
