@@ -113,7 +113,8 @@ def matmul_peak(dtype: torch.dtype, device: torch.device, seconds: float = 1.0, 
     """Floating-point operations a second of a large square matrix product, the best of several."""
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     best = math.inf
-    for took in _timed(lambda: (a @ b)[0, 0].item(), seconds)  # the value is asked for, so that a graphics card has to be done:
+    # One value is asked for, so that a graphics card has to be done.
+    for took in _timed(lambda: (a @ b)[0, 0].item(), seconds):
         best = min(best, took)
     return 2 * size**3 / best
 
