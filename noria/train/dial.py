@@ -112,9 +112,12 @@ def flops_per_token(num_parameters: int, shape: Shape, context: int) -> float:
 def matmul_peak(dtype: torch.dtype, device: torch.device, seconds: float = 1.0, size: int = 2048) -> float:
     """Floating-point operations a second of a large square matrix product, the best of several."""
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+
+    def product() -> float:
+        return (a @ b)[0, 0].item()  # asking for a value waits until a graphics card is done
+
     best = math.inf
-    # One value is asked for, so that a graphics card has to be done.
-    for took in _timed(lambda: (a @ b)[0, 0].item(), seconds):
+    for took in _timed(product, seconds):
         best = min(best, took)
     return 2 * size**3 / best
 
