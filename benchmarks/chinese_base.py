@@ -2,8 +2,8 @@
 
     python benchmarks/chinese_base.py --corpus FILE [--corpus FILE ...] [--minutes 20]
 
-Every FILE is JSONL with `text`, or plain text; a twentieth of the documents is held out by their own text. The default model (`smollm2-135m`) scores the
-same held-out documents, each from its beginning. Writes benchmarks/results/chinese_base.json.
+Every FILE is JSONL with `text`, or plain text; a twentieth of the documents is held out by their own text. The default model (`smollm2-135m`)
+scores the same held-out documents, each from its beginning. Writes benchmarks/results/chinese_base.json.
 """
 
 import argparse
@@ -51,12 +51,11 @@ def main() -> None:
         held_out = [d.text for d in open_corpus(options.corpus) if split_of(d, HELD_OUT) == "validation"]
         tokenizer = load_tokenizer(out)
         model: Any = load_checkpoint(out).eval()
-        base = resolve("smollm2-135m")
-        theirs: Any = load_for_training(base).eval()
+        theirs, their_tokenizer = load_for_training(resolve("smollm2-135m"))
         figures: dict[str, float | str] = {n: found[n] for n in ("num_parameters", "tokens", "epochs", "train_seconds", "validation_loss")}
         figures["documents_held_out"] = len(held_out)
         figures["bits_per_byte"] = bits_per_byte(model, tokenizer, held_out)
-        figures["bits_per_byte_default_model"] = bits_per_byte(theirs, load_tokenizer(base.path), held_out)
+        figures["bits_per_byte_default_model"] = bits_per_byte(theirs, their_tokenizer, held_out)
         figures["ratio_bits"] = float(figures["bits_per_byte"]) / float(figures["bits_per_byte_default_model"])
         torch.manual_seed(0)
         for number, beginning in enumerate(BEGINNINGS):

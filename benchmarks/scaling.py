@@ -2,8 +2,8 @@
 
     python benchmarks/scaling.py --corpus FILE [--minutes 8]
 
-The dial's run comes first; then three other widths from its own list (a half, one smaller by a step and one larger by two) with the same tokenizer and
-minutes. A parabola in the logarithm of the size is fitted through the losses (Hoffmann et al. 2022, approach 2): its lowest point is the size that
+The dial's run comes first; then three other widths from its own list (two steps apart: two smaller, one larger) with the same tokenizer and minutes.
+A parabola in the logarithm of the size is fitted through the losses (Hoffmann et al. 2022, approach 2): its lowest point is the size that
 the corpus and the machine would have wanted. Writes benchmarks/results/scaling.json.
 """
 
