@@ -1,5 +1,7 @@
 """Packing and sharing change the work, not the result: log-probabilities and gradients equal those of the sequences one by one."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional
@@ -72,8 +74,9 @@ def test_any_prefix_length_gives_the_same(prefix: int) -> None:
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("kept", [0, 1 << 30])
-def test_segments_of_one_length_attend_as_one_after_the_other(monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+def test_segments_of_one_length_attend_as_one_after_the_other(monkeypatch: pytest.MonkeyPatch, kept: int, causal: bool) -> None:
     monkeypatch.setattr(attention, "MAX_KEPT_BYTES", kept)
     torch.manual_seed(0)
     query = torch.randn(1, 4, 30, 6, dtype=torch.float64, requires_grad=True)
@@ -81,8 +84,8 @@ def test_segments_of_one_length_attend_as_one_after_the_other(monkeypatch: pytes
     segments = [Segment(start, start + 10) for start in (0, 10, 20)]
     upon = torch.randn(1, 30, 4, 6, dtype=torch.float64)
     found = []
-    for attend in (attention._AttendAlike.apply, lambda *rest: attention._Attend.apply(*rest[:3], segments)):  # pyright: ignore[reportPrivateUsage]
-        out = attend(query, key, value, 10)
+    for attend, how in ((attention._AttendAlike, 10), (attention._Attend, segments)):  # pyright: ignore[reportPrivateUsage]
+        out: Any = attend.apply(query, key, value, how, causal)
         found.append([out, *torch.autograd.grad(out, (query, key, value), upon)])
     for mine, theirs in zip(*found, strict=True):
         torch.testing.assert_close(mine, theirs)
