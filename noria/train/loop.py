@@ -2,7 +2,8 @@
 
 In: a base model, examples and their objectives, a run folder. Out: the tuned model with plain weights (`TrainResult.model`) and, in the
 folder, the plan, the loss curve, the last checkpoint and the adapters. A run that was killed goes on from its checkpoint when it is started
-again with the same arguments, and ends with the same weights as one that was not (on one machine, with an equal number of threads).
+again with the same arguments, and ends with the same weights as one that was not (on one machine, with an equal number of threads, and where its
+time did not shorten it).
 Not covered: several processes.
 """
 
@@ -213,19 +214,19 @@ class _Run:
                 curve.write(json.dumps({"step": self.step, "loss": self.last_loss, "tokens": self.tokens}) + "\n")
                 curve.flush()
                 if self.step % max(1, plan.num_steps // REVIEWS) == 0:
-                    num_steps = self.num_steps = self._within_the_time(num_steps)
+                    num_steps = self.num_steps = self._within_the_time(plan.num_steps)
                 if on_progress:
                     on_progress(self._progress(num_steps))
                 if time.monotonic() - saved > self.config.checkpoint_seconds or self.step == num_steps:
                     self.save()
                     saved = time.monotonic()
 
-    def _within_the_time(self, num_steps: int) -> int:
-        """`num_steps`, or as many as the time still allows at the speed so far; with `top_layers` the first epoch says nothing of the next."""
+    def _within_the_time(self, planned: int) -> int:
+        """`planned`, or as many as the time still allows at the speed so far; with `top_layers` the first epoch says nothing of the next."""
         if self.config.minutes is None or isinstance(self.learner, TopLayers):
-            return num_steps
+            return planned
         left = self.config.minutes * 60 * SHARE_FOR_STEPS - self.seconds
-        return min(num_steps, self.step + max(0, int(left * self.step / self.seconds)))
+        return min(planned, self.step + max(0, int(left * self.step / self.seconds)))
 
     def _step(self, batch: Sequence[int], num_steps: int) -> None:
         loss, tokens = self._gradients(batch)
