@@ -65,7 +65,9 @@ class Project:
         path = root / FILE_NAME
         try:
             settings = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError) as error:
+        except NotADirectoryError as error:
+            raise ConfigError(f"'{root}' is a file. Name the project's folder.") from error
+        except FileNotFoundError as error:
             raise ConfigError(f"'{root}' is no project: `{FILE_NAME}` is missing. Run `noria new {root} --template front-desk`.") from error
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"'{path}' is not valid TOML: {error}.") from error

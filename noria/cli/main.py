@@ -68,7 +68,8 @@ def run(arguments: Sequence[str]) -> int:
         _say("Stopped. What was finished is kept; the same command again goes on from there.")
         return SIGINT_EXIT
     except TyperException as error:
-        _say(f"{error.format_message().rstrip('.')}. See `{' '.join(['noria', *_words(arguments), '--help'])}`.")
+        text = error.format_message()
+        _say(f"{text if text.endswith(('.', '?', '!')) else text + '.'} See `{' '.join(['noria', *_words(arguments), '--help'])}`.")
         return ConfigError.exit_code
     except BrokenPipeError:
         # The reader of stdout left (`noria release list | head`): nothing more can be said there.

@@ -52,8 +52,8 @@ def export(
     until: datetime | None = None,
 ) -> ExportReport:
     """Write the feedback from `since` (included) to `until` (not included) as task files into `out`. Raises ConfigError, StoreError."""
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"'{out}' is a file; name a folder that `train/` and `evaluation/` are written into.")
+    if file := next((path for path in (out, *out.parents) if path.exists() and not path.is_dir()), None):
+        raise ConfigError(f"'{file}' is a file; name a folder that `train/` and `evaluation/` are written into.")
     config = config or FeedbackConfig()
     pieces = FeedbackLog(database).list(since=since, until=until)
     return _export(Traces(database), pieces, out, config)

@@ -5,7 +5,7 @@ import sys
 from hashlib import sha256
 
 from noria.config import Project
-from noria.errors import ConfigError
+from noria.errors import ConfigError, NoriaError
 from noria.schema import Environment
 
 FILE_NAME = "environment.py"
@@ -29,6 +29,9 @@ def load_environment(project: Project) -> Environment:
     try:
         spec.loader.exec_module(module)
         made = module.environment(project.root)
+    except NoriaError:  # it says itself what to do: a field of noria.toml
+        sys.modules.pop(name, None)
+        raise
     except Exception as error:
         sys.modules.pop(name, None)
         raise ConfigError(f"'{path}' cannot be used: {type(error).__name__}: {error}. It must define `environment(project_root)`.") from error

@@ -16,7 +16,7 @@ import numpy as np
 
 from noria.config import Project
 from noria.engine import EngineConfig, open_generator
-from noria.errors import ConfigError, DataError, ModelError
+from noria.errors import DataError, ModelError
 from noria.evaluate.paired import (
     group_shares,
     group_sums,
@@ -51,6 +51,8 @@ def measure(folder: Path | None, model: str, task: str, data: Path, *, against: 
         raise DataError(f"`--task` is {task!r}; allowed so far: {', '.join(TASKS)}.")
     suite = load_suite(data) if task == "suite" else chat_suite(data, data.stem)
     groups = [item.group or item.id for item in suite.items]
+    if against is not None and suite.kind != "pass" and len(suite.items) < 2:
+        raise DataError(f"'{data}' holds one item; a comparison of scores needs two or more.")
     if against is not None and is_grouped(groups) and len(set(groups)) < 2:
         raise DataError(f"'{data}' holds one conversation; a comparison needs decisions of two or more.")
     run = _run(folder, model, suite, progress)
@@ -136,8 +138,6 @@ def _compared(before: SuiteRun, after: SuiteRun) -> Mapping[str, Any]:
         counts = paired_counts([x > 0.5 for x, _ in pairs], [y > 0.5 for _, y in pairs])
         interval, p = score_interval(counts.gains, counts.losses, counts.n), mcnemar_two_sided(counts.gains, counts.losses)
         return {"effect": counts.effect, "interval": interval, "test": "exact McNemar, two-sided", "p": p}
-    if len(pairs) < 2:
-        raise ConfigError("A comparison of scores needs two items or more.")
     boot = paired_bootstrap([x for x, _ in pairs], [y for _, y in pairs])
     return {"effect": boot.effect, "interval": boot.interval, "test": "paired bootstrap (BCa), two-sided", "p": min(1.0, 2 * min(boot.p, 1 - boot.p))}
 

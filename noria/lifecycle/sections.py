@@ -18,6 +18,10 @@ SECTIONS = {
 """Where each section's class stands; named, not imported, since every command looks at the names and few at the values."""
 
 
+TRAINING = ("torch", "transformers", "peft")
+"""What `[train]` cannot be read without."""
+
+
 def check_sections(project: Project) -> None:
     """Refuse a section nobody owns, and a `[project]` that is wrong. Raises ConfigError."""
     project.check_sections(SECTIONS)
@@ -32,7 +36,7 @@ def check_values(project: Project, training: bool = True) -> None:
     """
     check_sections(project)
     for section, place in SECTIONS.items():
-        if section == "train" and not (training and importlib.util.find_spec("torch")):
+        if section == "train" and not (training and all(map(importlib.util.find_spec, TRAINING))):
             continue
         module, _, name = place.partition(":")
         config: type[Section] = getattr(importlib.import_module(module), name)

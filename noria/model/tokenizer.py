@@ -132,7 +132,9 @@ class IncrementalDecoder:
 
     def flush(self) -> str:
         """What is left at the end; the beginning of a character that never became whole is dropped."""
-        return self._take(self._pending_text().rstrip("\N{REPLACEMENT CHARACTER}"))
+        text = self._pending_text()
+        whole = self._tokenizer.encode(text) == self._pending  # the replacement character itself, as the model wrote it
+        return self._take(text if whole else text.rstrip("\N{REPLACEMENT CHARACTER}"))
 
     def _pending_text(self) -> str:
         if not self._pending:

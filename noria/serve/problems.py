@@ -32,9 +32,14 @@ _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit
 
 
 def body_of(message: str, status: int, code: str | None = None, param: str | None = None) -> dict[str, Any]:
-    """OpenAI's error body."""
+    """OpenAI's error body. Half characters of the request that a message quotes are written as escapes: no answer could carry them."""
+    message, param = _carried(message), None if param is None else _carried(param)
     kind = _TYPES.get(status) or ("server_error" if status >= 500 else "invalid_request_error")
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def _carried(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def describe(error: BaseException) -> tuple[int, dict[str, Any]]:

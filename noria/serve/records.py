@@ -97,18 +97,17 @@ def _feedback_routes(routes: APIRouter, runtime: Runtime, metrics: Metrics) -> N
 
 
 def _check_tools(runtime: Runtime, turn: Turn, value: Any) -> None:
-    """A call that should have been made must be one that the agent can make. Raises ServeError (400)."""
-    conversation = runtime.traces.conversation(turn.conversation_id)
+    """A call that should have been made must be one that the agent could make in this turn. Raises ServeError (400)."""
     calls = value.get("tool_calls") if isinstance(value, dict) else None
-    if conversation is None or conversation.metadata.get("mode") != "agent" or not isinstance(calls, list):
+    shown = [step.inputs.get("tools") for step in runtime.traces.steps(turn.id) if step.kind == "model"]
+    if not isinstance(calls, list) or not shown or not isinstance(shown[-1], str):
         return
-    with runtime.engines.lease(runtime.current()) as serving:
-        known = [spec.name for spec in serving.specs]
+    known = [spec.name for spec in runtime.traces.tools(shown[-1])]
     for call in calls:
         function = call.get("function") if isinstance(call, dict) else None
         name = function.get("name") if isinstance(function, dict) else None
         if isinstance(name, str) and name not in known:
-            raise ServeError(f"The agent has no tool {name!r:.80}; it has: {', '.join(known)}.", 400, "unknown_tool", "value")
+            raise ServeError(f"The agent had no tool {name!r:.80} here; it had: {', '.join(known) or 'none'}.", 400, "unknown_tool", "value")
 
 
 def _release_routes(routes: APIRouter, runtime: Runtime, metrics: Metrics) -> None:

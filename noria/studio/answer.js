@@ -136,8 +136,8 @@ export class Answer extends HTMLElement {
   }
 }
 
-/** What the guard says of a call that was not made. */
-const REFUSED = new Set(["retry", "deny"]);
+/** What the guard says of a call that was not made, as it is shown. */
+const NOT_MADE = { retry: "refused", deny: "refused", ask: "asked" };
 
 /** One tool call or search, folded to a line. */
 class StepRow {
@@ -152,8 +152,8 @@ class StepRow {
 
   update(step) {
     this.step = { ...this.step, ...step };
-    this.node.dataset.state = step.state;
-    const seen = REFUSED.has(this.step.verdict) ? "refused" : step.state === "started" ? "running" : step.state;
+    const seen = NOT_MADE[this.step.verdict] ?? (this.step.state === "started" ? "running" : this.step.state);
+    this.node.dataset.state = seen;
     this.mark.replaceChildren(seen === "running" ? wheel() : icon(seen === "done" ? "check" : "alert"));
     this.mark.setAttribute("role", "img");
     sayLabel(this.mark, seen);

@@ -47,7 +47,7 @@ class FrontDesk:
 
 def _language(root: Path) -> str:
     """`[project] language` of noria.toml."""
-    return "zh" if Project.load(root).about.language.startswith("zh") else "en"
+    return Project.load(root).about.language
 
 
 class DeskEpisode:

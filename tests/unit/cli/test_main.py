@@ -163,9 +163,10 @@ def test_doctor_finds_what_is_wrong_in_the_project_file(desk: Path, capsys: pyte
 def test_a_file_where_a_folder_belongs(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = desk / "noria.toml"
     assert run(["doctor", "--project", str(file)]) == 2
-    assert "is no project" in capsys.readouterr().err
-    assert run(["feedback", "export", str(file), "--project", str(desk)]) == 2
-    assert "is a file; name a folder" in capsys.readouterr().err
+    assert "is a file. Name the project's folder." in capsys.readouterr().err
+    for out in (file, file / "below" / "it"):
+        assert run(["feedback", "export", str(out), "--project", str(desk)]) == 2
+        assert f"'{file}' is a file; name a folder" in capsys.readouterr().err
 
 
 def test_a_corrupt_database_is_said(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,6 +36,12 @@ def test_text_never_becomes_a_special_token(tokenizer: Tokenizer, token: str) ->
     assert not set(tokenizer.encode(f"a{token}b {token}")) & tokenizer.special_ids
 
 
+@pytest.mark.parametrize("text", ["the character \ufffd", "\ufffd", "name: \ufffd\ufffd"])
+def test_a_replacement_character_that_was_written_stays(tokenizer: Tokenizer, text: str) -> None:
+    decoder = IncrementalDecoder(tokenizer)
+    assert "".join([*(decoder.push([token_id]) for token_id in tokenizer.encode(text)), decoder.flush()]) == text
+
+
 @pytest.mark.parametrize("text", TEXTS)
 def test_streamed_text_is_the_same_and_whole(tokenizer: Tokenizer, text: str) -> None:
     decoder = IncrementalDecoder(tokenizer)

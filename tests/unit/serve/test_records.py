@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from noria.errors import DataError
+from noria.errors import DataError, ModelError
 from noria.schema import GateReport, SuiteResult
 
 
@@ -66,7 +66,7 @@ def test_feedback_of_every_kind_is_bound_to_its_answer(desk: Any) -> None:
                 "value": {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "nope", "arguments": "{}"}}]},
             },
             400,
-            "no tool 'nope'; it has: find_table, book_table",
+            "no tool 'nope' here; it had: find_table, book_table",
         ),
     ],
 )
@@ -77,6 +77,29 @@ def test_wrong_feedback_is_refused_and_nothing_stored(desk: Any, body: dict[str,
     assert refused.status_code == status
     assert words in refused.json()["error"]["message"]
     assert served.runtime.feedback.list() == []
+
+
+def test_a_demonstration_is_held_against_the_tools_of_its_own_turn(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is live by then, and whether it can be loaded or not: nothing that people say is lost."""
+    served = desk(["Hello!"])
+    receipt = served.chat("Hi").json()["id"]
+
+    def broken() -> None:
+        raise ModelError("The weights are gone.")
+
+    monkeypatch.setattr(served.runtime, "current", broken)
+    call = {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "find_table", "arguments": "{}"}}]}
+    given = served.post("/v1/feedback", receipt=receipt, kind="demonstration", value=call, source="ann", step=0)
+    assert given.status_code == 201, given.text
+
+
+def test_half_characters_in_a_field_are_answered_not_logged(desk: Any, caplog: pytest.LogCaptureFixture) -> None:
+    served = desk([])
+    for body in ('{"model": "desk", "messages": [{}], "temperature": "\\ud800"}', '{"model": "desk", "messages": [], "\\ud800": 1}'):
+        answer = served.client.post("/v1/chat/completions", content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 400, answer.text
+        assert answer.json()["error"]["message"]
+    assert "ud800" not in caplog.text
 
 
 def test_a_receipt_tells_everything_an_answer_came_from(desk: Any) -> None:

@@ -58,6 +58,14 @@ def test_at_least_300_phrasings_by_composition(environment: Any, language: str) 
     assert num_phrasings(language, "train") > num_phrasings(language, "evaluation") > 0
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("kind", ["other_guest", "injected", "insult"])
+def test_what_must_be_refused_is_said_in_many_ways(environment: Any, language: str, kind: str) -> None:
+    remarks = environment.modules["speech"].phrasings(language)["remark"][kind]
+    assert len(set(remarks["train"])) >= 15
+    assert len(set(remarks["evaluation"])) >= 3
+
+
 def test_many_different_sentences_are_heard(environment: Any) -> None:
     openings = {goal.spec["beats"][0]["text"] for goal in environment.goals("train", 1000, seed=3)}
     assert len(openings) > 700

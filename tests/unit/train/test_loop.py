@@ -1,7 +1,7 @@
 """The loop: it learns, accumulates exactly, keeps to its time, and names what is wrong."""
 
 import json
-import time
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 
 from noria.errors import DataError, ModelError
 from noria.testing.tiny_training import tiny_examples, tiny_model
-from noria.train import Example, Loss, Progress, Supervised, TuneConfig, train
+from noria.train import Example, Loss, Progress, Supervised, TuneConfig, loop, run, train
 from noria.train.loop import learning_rate
 
 
@@ -105,25 +105,64 @@ def test_minutes_plan_the_steps(tmp_path: Path) -> None:
     assert float(str(metrics["train_seconds"])) < 6
 
 
-class Slowing(Supervised):
-    """Learns as ever, but from the tenth call on as on a machine that has other work."""
+class Clock(Supervised):
+    """Learns as ever, while `monotonic` tells the time of a machine on which the calls from `first` to `last` take ten times as long."""
 
-    num_calls = 0
+    def __init__(self, first: float = math.inf, last: float = math.inf) -> None:
+        self.num_calls, self.first, self.last, self.now = 0, first, last, 0.0
 
     def loss(self, model: Any, examples: Sequence[Example]) -> Loss:
         self.num_calls += 1
-        time.sleep(0.0 if self.num_calls < 10 else 0.03)
+        self.now += 0.2 if self.first <= self.num_calls <= self.last else 0.02
         return super().loss(model, examples)
 
+    def monotonic(self) -> float:
+        return self.now
 
-def test_a_machine_that_slows_down_gets_fewer_steps_and_keeps_the_minutes(tmp_path: Path) -> None:
-    config = TuneConfig(method="full", batch_tokens=60, threads=1, epochs=100_000, minutes=0.05)
+
+TIMED = TuneConfig(method="full", batch_tokens=60, micro_batch_tokens=1000, threads=1, epochs=100_000, minutes=0.05)
+
+
+def planned_steps(folder: Path) -> int:
+    return json.loads((folder / "plan.json").read_text())["num_steps"]
+
+
+def test_a_machine_that_slows_down_gets_fewer_steps_and_keeps_the_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(first=50)
+    monkeypatch.setattr(loop, "time", clock)
     seen: list[Progress] = []
-    metrics = train(tiny_model(), tiny_examples(), [Slowing()], config, tmp_path, seen.append).metrics
-    planned = json.loads((tmp_path / "plan.json").read_text())["num_steps"]
-    assert 1 < metrics["num_steps"] < planned
-    assert metrics["train_seconds"] <= 1.2 * 3
+    metrics = train(tiny_model(), tiny_examples(), [clock], TIMED, tmp_path, seen.append).metrics
+    assert 1 < metrics["num_steps"] < planned_steps(tmp_path)
+    assert metrics["train_seconds"] <= 1.3 * 3
     assert seen[-1].step == seen[-1].num_steps == metrics["num_steps"]
+
+
+def test_a_machine_that_was_slow_for_a_moment_gets_its_steps_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(first=8, last=11)
+    monkeypatch.setattr(loop, "time", clock)
+    seen: list[Progress] = []
+    train(tiny_model(), tiny_examples(), [clock], TIMED, tmp_path, seen.append)
+    assert min(progress.num_steps for progress in seen) < 0.5 * planned_steps(tmp_path)
+    assert seen[-1].step > 0.6 * planned_steps(tmp_path)
+
+
+def test_a_shortened_run_goes_on_with_its_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(first=20)
+    monkeypatch.setattr(loop, "time", clock)
+    shortened: list[int] = []
+
+    def kill(progress: Progress) -> None:
+        if progress.num_steps < planned_steps(tmp_path):
+            shortened.append(progress.num_steps)
+            if len(shortened) == 2:
+                raise Killed
+
+    config = TIMED.model_copy(update={"checkpoint_seconds": 0})
+    with pytest.raises(Killed):
+        train(tiny_model(), tiny_examples(), [clock], config, tmp_path, kill)
+    seen: list[Progress] = []
+    train(tiny_model(), tiny_examples(), [clock], config, tmp_path, seen.append)
+    assert seen[0].num_steps == shortened[-1]
 
 
 def test_too_long_examples_are_left_out_and_counted(tmp_path: Path) -> None:
