@@ -238,7 +238,7 @@ class Run:
             return None
         if not math.isfinite(loss):
             rate = share * self.peaks[0][0]
-            raise ModelError(f"The loss is {loss} at step {self.step + 1} with rate {rate:.2g}. Lower `learning_rate` and tune again.")
+            raise ModelError(f"The loss is {loss} at step {self.step + 1} with rate {rate:.2g}. Lower `learning_rate` and start again.")
         self.watch.add(loss)
         self._update(share)
         self._average()

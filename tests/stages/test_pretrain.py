@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 
-from noria.errors import ConfigError, DataError
+from noria.errors import ConfigError, DataError, ModelError
 from noria.model import load_checkpoint, load_tokenizer, train_tokenizer
 from noria.train import PretrainConfig
 from noria.train.pretrain import pretrain, rate_share
@@ -81,6 +81,8 @@ def test_text_becomes_an_encoder_or_an_encoder_decoder(tmp_path: Path, objective
     whole = theirs(text)["input_ids"]
     assert whole == ([mine.bos_id, *plain, mine.eos_id] if objective == "mlm-nsp" else [*plain, mine.eos_id])
     assert model.config.model_type == architecture
+    with pytest.raises(ModelError, match=f"is a {type(model).__name__.removesuffix('Model')}For.* does not write text from left to right"):
+        load_checkpoint(made.folder)
     if objective == "mlm-nsp":
         assert model(**theirs(text, return_tensors="pt")).last_hidden_state.shape[1] == len(whole)
 
