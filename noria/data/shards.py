@@ -65,7 +65,7 @@ class Shards:
         cut = int(np.searchsorted(whole.documents, border))
         parts = {
             TRAIN: (slice(None, border), whole.documents[:cut]),
-            VALIDATION: (slice(border, None), whole.documents[cut:] - np.uint64(border)),
+            VALIDATION: (slice(border, None), np.unique(np.append(np.uint64(0), whole.documents[cut:] - np.uint64(border)))),
         }
         splits = {
             name: Split(

@@ -86,7 +86,7 @@ class Masked:
 
     def score(self, model: Any, split: ShardSplit, max_tokens: int) -> dict[str, float]:
         """Mean loss on a split with masks that are always the same, and how often the likeliest token and label are right."""
-        steps = MaskedSteps(self, split)
+        steps = MaskedSteps(self, split, at_least=1)
         totals: dict[str, float] = {}
         for rows in steps.once(max_tokens):
             for name, value in (self.loss(model, rows).metrics | {"tokens": len(rows.targets), "rows": len(rows.labels)}).items():
@@ -121,14 +121,19 @@ class Masked:
 
 
 class MaskedSteps:
-    """Steps over a split; what is masked in a step depends on its number and the seed."""
+    """Steps over a split; what is masked in a step depends on its number and the seed.
 
-    def __init__(self, objective: Masked, split: ShardSplit) -> None:
+    Args:
+        at_least: documents that next-sentence prediction needs; where there is one alone and that is enough, only masks are predicted.
+    """
+
+    def __init__(self, objective: Masked, split: ShardSplit, at_least: int = 2) -> None:
         self.objective = objective
-        pairs = objective.sentence_weight > 0
-        self.passages = Passages(split, objective.context - (3 if pairs else 2), objective.seed)
-        if pairs and self.passages.num_documents < 2:
+        self.pairs = objective.sentence_weight > 0
+        self.passages = Passages(split, objective.context - (3 if self.pairs else 2), objective.seed)
+        if self.pairs and self.passages.num_documents < at_least:
             raise DataError("Next-sentence prediction takes its random sentences from other documents, and there is one. Set `sentence_weight=0`.")
+        self.pairs = self.pairs and self.passages.num_documents > 1
 
     def step(self, number: int) -> Step:
         o = self.objective
@@ -153,7 +158,7 @@ class MaskedSteps:
         for number in numbers:
             tokens, words = self.passages.tokens(number), self.passages.word_starts(number)
             parted = len(tokens)
-            if self.objective.sentence_weight > 0:
+            if self.pairs:
                 parted = part_near(tokens, rng, ids.sentence_ends)
                 label = int(rng.integers(2))
                 rows.labels.append(label)
@@ -165,7 +170,7 @@ class MaskedSteps:
                 words[parted] = True
             read, chosen = mask(tokens, words, self.objective.mask_rate, ids, rng)
             first, second = read[:parted].tolist(), read[parted:].tolist()
-            row = [ids.begin, *first, ids.end, *([*second, ids.end] if self.objective.sentence_weight > 0 else [])]
+            row = [ids.begin, *first, ids.end, *([*second, ids.end] if self.pairs else [])]
             kinds = [0] * (len(first) + 2) + [1] * (len(row) - len(first) - 2)
             at = chosen + 1 + (chosen >= parted)
             rows.add(row, kinds, at.tolist(), tokens[chosen].tolist())

@@ -33,14 +33,22 @@ def run(folder: Path, out: str, num_processes: int, **settings: Any) -> list[dic
     return [json.loads(line) for line in (folder / out / "curve.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("objective", ["clm", "mlm-nsp", "denoise"])
-def test_two_processes_give_the_curve_of_one(tmp_path: Path, objective: str) -> None:
-    settings = (
-        {"objective": objective} if objective == "clm" else {"objective": objective, "context": 32, "batch_tokens": 128, "micro_batch_tokens": 32}
-    )
+LONGER = {"context": 32, "batch_tokens": 128, "micro_batch_tokens": 32}
+
+
+@pytest.mark.parametrize(
+    ("settings", "tolerance"),
+    [
+        ({"objective": "clm", "optimizer": "adamw", "learning_rate": 2e-3}, 1e-4),
+        ({"objective": "mlm-nsp", "optimizer": "adamw", "learning_rate": 2e-3, **LONGER}, 1e-4),
+        ({"objective": "denoise", "optimizer": "adamw", "learning_rate": 2e-3, **LONGER}, 1e-4),
+        ({"objective": "clm", "optimizer": "muon"}, 2e-3),  # its iteration in bf16 makes much of the last digit
+    ],
+)
+def test_two_processes_give_the_curve_of_one(tmp_path: Path, settings: dict[str, Any], tolerance: float) -> None:
     one, two = run(tmp_path, "one", 1, **settings), run(tmp_path, "two", 2, **settings)
     assert len(one) == len(two) == 40
     assert one[-1]["loss"] < one[0]["loss"]
     for a, b in zip(one, two, strict=True):
         assert a["tokens"] == b["tokens"]
-        assert a["loss"] == pytest.approx(b["loss"], abs=1e-4)
+        assert a["loss"] == pytest.approx(b["loss"], abs=tolerance)

@@ -31,7 +31,7 @@ def test_words_by_character(text: str, expected: list[str]) -> None:
 @pytest.mark.parametrize("kind", ["bpe", "wordpiece", "unigram", "characters"])
 def test_every_tokenizers_tokens_know_where_words_begin(kind: str) -> None:
     texts = tiny_texts()
-    tokenizer = train_tokenizer(kind, texts, 120 if kind == "unigram" else 300 if kind == "bpe" else 60, "mlm-nsp")  # type: ignore[arg-type]
+    tokenizer = train_tokenizer(kind, texts, 40 if kind == "unigram" else 300 if kind == "bpe" else 60, "mlm-nsp")  # type: ignore[arg-type]
     text = "the wheel lifts water. 水车 提水."
     ids, offsets = tokenizer.encode_with_offsets([text])[0]
     starts = word_starts(text, offsets)
