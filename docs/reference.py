@@ -14,6 +14,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 ROOT = Path(__file__).resolve().parent.parent
+OF_COMMANDS = {"PretrainConfig": "noria pretrain --set"}
+"""Settings that are no section of `noria.toml`: the command that takes them."""
 
 
 def config_table(argument: str) -> str:
@@ -35,12 +37,13 @@ def configuration_page() -> str:
     parts = [
         "# Configuration",
         "",
-        "The sections of `noria.toml`, made from the code by `make docs`. A command's option wins over the file, the file over the default.",
+        "The sections of `noria.toml`, and what commands take with `--set`, made from the code by `make docs`.",
+        "A command's option wins over the file, the file over the default.",
         "",
     ]
-    names = section_names()
+    names = {name: f"[{section}]" for name, section in section_names().items()} | OF_COMMANDS
     for module, name, docstring in section_classes():
-        parts += [f"## `[{names[name]}]`", "", f"{cell(docstring)} (`{module}.{name}`)", "", config_table(f"{module}:{name}")]
+        parts += [f"## `{names[name]}`", "", f"{cell(docstring)} (`{module}.{name}`)", "", config_table(f"{module}:{name}")]
     return "\n".join(parts).rstrip() + "\n"
 
 

@@ -4,6 +4,7 @@ Comes in: JSONL files of the formats in `noria.data.examples`; goes out: their r
 formats, cleaning, decontamination against public benchmarks.
 """
 
+from noria.data.corpus import Corpus, Document, open_corpus, split_of
 from noria.data.duplicates import NearDuplicates, jaccard, ngrams
 from noria.data.examples import (
     EXAMPLES,
@@ -21,19 +22,27 @@ from noria.data.examples import (
     example_key,
     message_row,
 )
+from noria.data.shards import Encoded, Shards, is_finished, open_shards, write_shards
+from noria.data.shards import Split as ShardSplit
 from noria.data.split import Item, Side, Split, split_by_group, split_by_time
 from noria.data.tasks import check_task, read_chat, read_objects, read_preferences, read_task, read_thumbs, write_task
+from noria.data.word_starts import word_starts
 
 __all__ = [
     "EXAMPLES",
     "AnswerExample",
     "ChatExample",
     "ClassifyExample",
+    "Corpus",
     "CorpusExample",
+    "Document",
+    "Encoded",
     "Example",
     "Item",
     "NearDuplicates",
     "PreferenceExample",
+    "ShardSplit",
+    "Shards",
     "Side",
     "Split",
     "TagExample",
@@ -43,9 +52,12 @@ __all__ = [
     "check_task",
     "conversation_of",
     "example_key",
+    "is_finished",
     "jaccard",
     "message_row",
     "ngrams",
+    "open_corpus",
+    "open_shards",
     "read_chat",
     "read_objects",
     "read_preferences",
@@ -53,5 +65,8 @@ __all__ = [
     "read_thumbs",
     "split_by_group",
     "split_by_time",
+    "split_of",
+    "word_starts",
+    "write_shards",
     "write_task",
 ]

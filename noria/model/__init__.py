@@ -3,26 +3,49 @@
 Importing this package imports neither torch nor transformers.
 """
 
+from noria.model.architectures import (
+    ARCHITECTURES,
+    Architecture,
+    ObjectiveName,
+    Shape,
+    check_architecture,
+    make_config,
+    new_model,
+    num_parameters,
+)
 from noria.model.checkpoint import load_checkpoint, load_for_training, plain_checkpoint
 from noria.model.export import exact_gguf, export_gguf, requantize_gguf
+from noria.model.new_tokenizer import DENOISE_TOKENS, ENCODER_TOKENS, TokenizerKind, train_tokenizer
 from noria.model.registry import DEFAULT_BASE, BaseModel, ModelConfig, resolve
 from noria.model.render import Rendered, Renderer
 from noria.model.tokenizer import IncrementalDecoder, Tokenizer, load_tokenizer
 
 __all__ = [
+    "ARCHITECTURES",
     "DEFAULT_BASE",
+    "DENOISE_TOKENS",
+    "ENCODER_TOKENS",
+    "Architecture",
     "BaseModel",
     "IncrementalDecoder",
     "ModelConfig",
+    "ObjectiveName",
     "Rendered",
     "Renderer",
+    "Shape",
     "Tokenizer",
+    "TokenizerKind",
+    "check_architecture",
     "exact_gguf",
     "export_gguf",
     "load_checkpoint",
     "load_for_training",
     "load_tokenizer",
+    "make_config",
+    "new_model",
+    "num_parameters",
     "plain_checkpoint",
     "requantize_gguf",
     "resolve",
+    "train_tokenizer",
 ]

@@ -42,10 +42,21 @@ def load_checkpoint(folder: Path) -> "PreTrainedModel":
         from transformers import AutoModelForCausalLM
     except ImportError as error:
         raise DependencyError(_NEEDS_TORCH) from error
+    _check_decoder(folder)
     try:
         return AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32, local_files_only=True).eval()
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"The model in '{folder}' cannot be loaded: {error}.") from error
+
+
+def _check_decoder(folder: Path) -> None:
+    """Refuse a folder whose weights are of an encoder or encoder-decoder: transformers would make a decoder of them, with a random output layer."""
+    try:
+        made_as: list[str] = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures") or []
+    except (OSError, ValueError):
+        return  # transformers says what is wrong with it
+    if made_as and not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in made_as):
+        raise ModelError(f"The model in '{folder}' is a {made_as[0]}, which does not write text from left to right. Name a decoder.")
 
 
 def plain_checkpoint(base: BaseModel) -> Path:

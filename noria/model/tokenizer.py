@@ -6,6 +6,7 @@ converted by transformers, which is slow.
 """
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from noria.errors import DependencyError, ModelError
 from noria.model.gguf_file import GgufField, read_metadata
 
 CONTROL, USER_DEFINED = 3, 4  # kinds of tokens in GGUF
+OTHER_ROLES = ("cls_token", "sep_token", "mask_token", "unk_token")
 _MAX_PENDING_TOKENS = 8
 _QWEN_SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _LLAMA_SPLIT = _QWEN_SPLIT.replace(r"\p{N}| ?", r"\p{N}{1,3}| ?")
@@ -29,12 +31,20 @@ class Tokenizer:
         full: the tokenizer with its added tokens.
         eos_token: ends an assistant's turn.
         chat_template: the Jinja template that came with the model, if any.
+        roles: other special tokens by the role that transformers knows them by (`cls_token`, `mask_token`).
     """
 
     def __init__(
-        self, full: FastTokenizer, eos_token: str, pad_token: str | None, bos_token: str | None = None, chat_template: str | None = None
+        self,
+        full: FastTokenizer,
+        eos_token: str,
+        pad_token: str | None,
+        bos_token: str | None = None,
+        chat_template: str | None = None,
+        roles: Mapping[str, str] | None = None,
     ) -> None:
         self._full = full
+        self._roles = dict(roles or {})
         self._added = {token.content: token_id for token_id, token in full.get_added_tokens_decoder().items()}
         self._special_ids = frozenset(i for i, token in full.get_added_tokens_decoder().items() if token.special)
         self._plain = _without_added_tokens(full)
@@ -69,6 +79,14 @@ class Tokenizer:
         """Token ids of plain text; text that looks like a special token stays text."""
         return list(self._encode(text))
 
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        """Token ids of many plain texts, on all cores."""
+        return [encoding.ids for encoding in self._plain.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def encode_with_offsets(self, texts: list[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """Token ids of many plain texts, with the begin and end of each token in characters."""
+        return [(encoding.ids, encoding.offsets) for encoding in self._plain.encode_batch(texts, add_special_tokens=False)]
+
     def decode(self, token_ids: list[int]) -> str:
         """Text of the ids; special tokens are left out."""
         return self._full.decode([i for i in token_ids if i not in self._special_ids], skip_special_tokens=False)
@@ -86,6 +104,7 @@ class Tokenizer:
             "eos_token": self.eos_token,
             "pad_token": self._full.id_to_token(self.pad_id),
             "clean_up_tokenization_spaces": False,
+            **self._roles,
         }
         settings |= {"bos_token": self.bos_token} if self.bos_token else {}
         settings |= {"chat_template": self.chat_template} if self.chat_template else {}
@@ -190,7 +209,8 @@ def _from_folder(path: Path) -> Tokenizer:
     eos = text_of("eos_token")
     if eos is None:
         raise ModelError(f"'{path / 'tokenizer_config.json'}' names no `eos_token`.")
-    return Tokenizer(full, eos_token=eos, pad_token=text_of("pad_token"), bos_token=text_of("bos_token"), chat_template=template)
+    roles = {role: token for role in OTHER_ROLES if (token := text_of(role))}
+    return Tokenizer(full, eos_token=eos, pad_token=text_of("pad_token"), bos_token=text_of("bos_token"), chat_template=template, roles=roles)
 
 
 def _converted_by_transformers(path: Path) -> FastTokenizer:

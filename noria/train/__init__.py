@@ -5,8 +5,23 @@ Objectives are functions from a model and a batch to a loss (`Objective`); super
 
 from noria.train.batches import Example, pack
 from noria.train.config import TuneConfig
-from noria.train.loop import Progress, TrainResult, train
+from noria.train.loop import TrainResult, train
 from noria.train.objective import Loss, Objective
+from noria.train.pretrain_config import PretrainConfig
+from noria.train.run import Progress
 from noria.train.supervised import Supervised, encode_chat, shared_prefix
 
-__all__ = ["Example", "Loss", "Objective", "Progress", "Supervised", "TrainResult", "TuneConfig", "encode_chat", "pack", "shared_prefix", "train"]
+__all__ = [
+    "Example",
+    "Loss",
+    "Objective",
+    "PretrainConfig",
+    "Progress",
+    "Supervised",
+    "TrainResult",
+    "TuneConfig",
+    "encode_chat",
+    "pack",
+    "shared_prefix",
+    "train",
+]

@@ -87,7 +87,7 @@ def _add(row: Row, tokens: Sequence[int], position: int, prefix: tuple[int, int]
 
 
 def packed_attention(
-    _module: torch.nn.Module,
+    module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -97,7 +97,7 @@ def packed_attention(
     segments: Sequence[Segment] | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal scaled dot-product attention (Vaswani et al. 2017), one segment at a time.
+    """Scaled dot-product attention (Vaswani et al. 2017), one segment at a time; causal, unless the layer says `is_causal = False` (an encoder's).
 
     Args:
         query: (1, heads, time, dim); key and value: (1, key heads, time, dim).
@@ -108,25 +108,30 @@ def packed_attention(
     """
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     segments = segments or [Segment(0, query.shape[2])]
+    causal = getattr(module, "is_causal", True)
     query, key = (query * scale).to(value.dtype), key.to(value.dtype)  # rotary positions are float32 where products are bf16
     if query.device.type == "cpu" and value.shape[-1] == query.shape[-1] and not dropout:
-        return cast(torch.Tensor, _Attend.apply(query, key, value, segments)), None
-    return _attend_by_torch(query, key, value, segments, dropout).transpose(1, 2).contiguous(), None
+        if (length := _length_of_all(segments)) is not None:
+            return cast(torch.Tensor, _AttendAlike.apply(query, key, value, length, causal)), None
+        return cast(torch.Tensor, _Attend.apply(query, key, value, segments, causal)), None
+    return _attend_by_torch(query, key, value, segments, causal, dropout).transpose(1, 2).contiguous(), None
 
 
-def _attend_by_torch(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, segments: Sequence[Segment], dropout: float) -> torch.Tensor:
+def _attend_by_torch(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, segments: Sequence[Segment], causal: bool, dropout: float
+) -> torch.Tensor:
     """(1, heads, time, dim), by torch's kernels; the queries come scaled."""
     parts: list[torch.Tensor] = []
     for segment in segments:
         keys, values = _seen(key, segment), _seen(value, segment)
-        mask = _causal_after(segment.num_before, segment.end - segment.start, query) if segment.prefix else None
+        mask = _causal_after(segment.num_before, segment.end - segment.start, query) if segment.prefix and causal else None
         parts.append(
             functional.scaled_dot_product_attention(
                 query[:, :, segment.start : segment.end],
                 keys,
                 values,
                 attn_mask=mask,
-                is_causal=mask is None,
+                is_causal=causal and mask is None,
                 scale=1.0,
                 dropout_p=dropout,
                 enable_gqa=query.shape[1] != key.shape[1],
@@ -142,27 +147,27 @@ def _seen(rows: torch.Tensor, segment: Segment) -> torch.Tensor:
 
 
 class _Attend(torch.autograd.Function):
-    """softmax(Q K^T) V for scaled queries, written out: a block of queries at a time, which sees no later key.
+    """softmax(Q K^T) V for scaled queries, written out: a block of queries at a time, which in a causal layer sees no later key.
 
     On a processor faster than torch's fused kernel, whose backward pass does not use the matrix units. Query heads that share a key head are one
     taller matrix. The probabilities are kept for the way back where they are small, else computed again.
     """
 
     @staticmethod
-    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, segments: Sequence[Segment]) -> torch.Tensor:
+    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, segments: Sequence[Segment], causal: bool) -> torch.Tensor:
         _, heads, time, dim = query.shape
         out = query.new_empty(1, time, heads, dim)
         kept: list[torch.Tensor] | None = []
         for segment in segments:
             keys, values = _seen(key[0], segment), _seen(value[0], segment)
-            for block in _blocks(segment):
+            for block in _blocks(segment, causal):
                 shares = _shares(query[0], keys, block)
                 out[0, block.here] = torch.bmm(shares, values[:, : block.num_keys]).view(heads, -1, dim).transpose(0, 1)
                 if kept is not None:
                     kept.append(shares)
                     kept = kept if sum(part.nbytes for part in kept) <= MAX_KEPT_BYTES else None
         ctx.save_for_backward(query, key, value, *(kept or ()))
-        ctx.segments, ctx.kept = segments, kept is not None
+        ctx.segments, ctx.causal, ctx.kept = segments, causal, kept is not None
         return out
 
     @staticmethod
@@ -176,7 +181,7 @@ class _Attend(torch.autograd.Function):
         for segment in ctx.segments:
             keys, values = _seen(key[0], segment), _seen(value[0], segment)
             of_keys, of_values = torch.zeros_like(keys), torch.zeros_like(values)
-            for block in _blocks(segment):
+            for block in _blocks(segment, ctx.causal):
                 shares = next(remaining) if ctx.kept else _shares(query[0], keys, block)
                 out = upon[:, block.here].reshape(groups, -1, dim)
                 of_values[:, : block.num_keys].baddbmm_(shares.transpose(1, 2), out)
@@ -188,29 +193,84 @@ class _Attend(torch.autograd.Function):
                 whole[0, :, segment.start : segment.end] += part[:, segment.num_before :]
                 if segment.prefix is not None:
                     whole[0, :, slice(*segment.prefix)] += part[:, : segment.num_before]
-        return into_query, into_key.to(key.dtype), into_value.to(value.dtype), None
+        return into_query, into_key.to(key.dtype), into_value.to(value.dtype), None, None
+
+
+class _AttendAlike(torch.autograd.Function):
+    """As `_Attend`, for short segments of one length: all of them at once, as a batch of matrices."""
+
+    @staticmethod
+    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, length: int, causal: bool) -> torch.Tensor:
+        groups, (tall, keys, values) = key.shape[1], (_batched(rows, key.shape[1], length) for rows in (query, key, value))
+        shares = _shares_of_alike(tall, keys, length, causal)
+        ctx.kept = shares.nbytes <= MAX_KEPT_BYTES
+        ctx.save_for_backward(tall, keys, values, *([shares] if ctx.kept else []))
+        ctx.layout = groups, length, causal
+        return _unbatched(torch.bmm(shares, values), groups, length).transpose(1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        tall, keys, values, *kept = ctx.saved_tensors
+        groups, length, causal = ctx.layout
+        shares = kept[0] if ctx.kept else _shares_of_alike(tall, keys, length, causal)
+        out = _batched(gradients[0].to(values.dtype).transpose(1, 2), groups, length)
+        of_values = torch.bmm(shares.transpose(1, 2), out)
+        of_shares = torch.bmm(out, values.transpose(1, 2))
+        of_scores = torch.ops.aten._softmax_backward_data(of_shares, shares, -1, shares.dtype)
+        of_query, of_keys = torch.bmm(of_scores, keys), torch.bmm(of_scores.transpose(1, 2), tall)
+        return *(_unbatched(part, groups, length) for part in (of_query, of_keys, of_values)), None, None
+
+
+def _length_of_all(segments: Sequence[Segment]) -> int | None:
+    """The length of several segments where it is one, and short enough to attend at once."""
+    length = segments[0].end - segments[0].start
+    alike = len(segments) > 1 and length <= BLOCK and all(s.end - s.start == length and s.prefix is None for s in segments)
+    return length if alike else None
+
+
+def _batched(rows: torch.Tensor, groups: int, length: int) -> torch.Tensor:
+    """(1, heads, segments x length, dim) as (groups x segments, heads of a group x length, dim)."""
+    parts = rows[0].unflatten(1, (-1, length)).unflatten(0, (groups, -1))
+    return parts.transpose(1, 2).flatten(2, 3).flatten(0, 1)
+
+
+def _unbatched(rows: torch.Tensor, groups: int, length: int) -> torch.Tensor:
+    """The way back."""
+    parts = rows.unflatten(0, (groups, -1)).unflatten(2, (-1, length))
+    return parts.transpose(1, 2).flatten(2, 3).flatten(0, 1)[None]
+
+
+def _shares_of_alike(tall: torch.Tensor, keys: torch.Tensor, length: int, causal: bool) -> torch.Tensor:
+    return _softmax(tall, keys, _causal_after(0, length, tall) if causal else None)
 
 
 @dataclass(frozen=True)
 class _Block:
-    """Queries at `here` of the row; they see the first `num_keys` keys of their segment, all of them but the last `len(here)` in full."""
+    """Queries at `here` of the row; they see the first `num_keys` keys of their segment: a causal layer's all but the last `len(here)` in full."""
 
     here: slice
     num_keys: int
+    causal: bool
 
 
-def _blocks(segment: Segment) -> Iterator[_Block]:
+def _blocks(segment: Segment, causal: bool) -> Iterator[_Block]:
     for start in range(segment.start, segment.end, BLOCK):
         end = min(start + BLOCK, segment.end)
-        yield _Block(slice(start, end), segment.num_before + end - segment.start)
+        yield _Block(slice(start, end), segment.num_before + (end if causal else segment.end) - segment.start, causal)
 
 
 def _shares(query: torch.Tensor, keys: torch.Tensor, block: _Block) -> torch.Tensor:
     """Attention probabilities of a block: (key heads, query heads of each x queries, keys)."""
-    heads, groups, length = query.shape[0], keys.shape[0], block.here.stop - block.here.start
+    groups, length = keys.shape[0], block.here.stop - block.here.start
     tall = query[:, block.here].reshape(groups, -1, query.shape[-1])
-    mask = _causal_after(block.num_keys - length, length, tall).repeat(heads // groups, 1)
-    return torch.baddbmm(mask[None], tall, keys[:, : block.num_keys].transpose(1, 2)).softmax(dim=-1)
+    return _softmax(tall, keys[:, : block.num_keys], _causal_after(block.num_keys - length, length, tall) if block.causal else None)
+
+
+def _softmax(tall: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """softmax of tall keys^T; the mask (queries, keys) is the same for every query head that shares a key head."""
+    if mask is None:
+        return torch.bmm(tall, keys.transpose(1, 2)).softmax(dim=-1)
+    return torch.baddbmm(mask.repeat(tall.shape[1] // len(mask), 1)[None], tall, keys.transpose(1, 2)).softmax(dim=-1)
 
 
 def _causal_after(num_before: int, length: int, like: torch.Tensor) -> torch.Tensor:
@@ -222,10 +282,13 @@ AttentionInterface.register(NAME, packed_attention)
 
 
 def use_packed_attention(model: PreTrainedModel) -> None:
-    """Switch a decoder to packed attention. Raises ModelError where its layers attend in another way (sliding windows, own masks)."""
-    if getattr(model.config, "is_encoder_decoder", False) or getattr(model.config, "sliding_window", None):
-        kind = model.config.model_type
-        raise ModelError(f"Model type {kind!r} attends in a way that packing does not cover; use a causal decoder with full attention.")
+    """Switch a model to packed attention. Raises ModelError where its layers attend in another way (sliding windows, an encoder's outputs)."""
+    config: Any = model.config
+    layers = getattr(config, "layer_types", None)
+    windows = any(kind != "full_attention" for kind in layers) if layers else bool(getattr(config, "sliding_window", None))
+    if windows or config.is_encoder_decoder:
+        kind = config.model_type
+        raise ModelError(f"Model type {kind!r} attends in a way that packing does not cover; use a decoder or encoder with full attention.")
     model.set_attn_implementation(NAME)
 
 

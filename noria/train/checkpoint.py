@@ -1,4 +1,4 @@
-"""Checkpoints of a run: weights that learn, optimizer and position, in one file that appears whole or not at all."""
+"""Checkpoints of a run: weights that learn, optimizers and position, in one file each that appears whole or not at all."""
 
 import logging
 import os
@@ -10,19 +10,52 @@ import torch
 
 from noria.errors import StoreError
 
-NAME = "checkpoint.pt"
+BEST = "best.pt"
 _log = logging.getLogger(__name__)
 
 
-def save(folder: Path, state: dict[str, Any]) -> None:
-    """Replace the checkpoint in `folder`. Raises StoreError when the disk refuses; the previous checkpoint then stays."""
-    making = folder / f".{NAME}.making"
+def save(folder: Path, step: int, state: dict[str, Any], num_kept: int = 1) -> None:
+    """Write the checkpoint of a step, then drop all but the last `num_kept`. Raises StoreError when the disk refuses; the earlier ones then stay."""
+    _write(folder, f"checkpoint-{step:09d}.pt", state)
+    for path in _written(folder)[num_kept:]:
+        path.unlink(missing_ok=True)
+
+
+def save_best(folder: Path, state: dict[str, Any]) -> None:
+    """Keep these weights as the best so far. Raises StoreError."""
+    _write(folder, BEST, state)
+
+
+def load_best(folder: Path) -> dict[str, Any] | None:
+    """What `save_best` kept last, or None; a corrupt file is set aside with a message."""
+    return _read(folder / BEST) if (folder / BEST).is_file() else None
+
+
+def load(folder: Path) -> dict[str, Any] | None:
+    """The last checkpoint that can be read, or None. A corrupt one is set aside with a message, and the one before it is taken."""
+    for path in _written(folder):
+        if (state := _read(path)) is not None:
+            return state
+    return None
+
+
+def exists(folder: Path) -> bool:
+    return bool(_written(folder))
+
+
+def _written(folder: Path) -> list[Path]:
+    """The checkpoints that are there, the last first."""
+    return sorted(folder.glob("checkpoint-*.pt"), reverse=True)
+
+
+def _write(folder: Path, name: str, state: dict[str, Any]) -> None:
+    making = folder / f".{name}.making"
     try:
         with making.open("wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
-        making.replace(folder / NAME)
+        making.replace(folder / name)
     except (OSError, RuntimeError) as error:
         making.unlink(missing_ok=True)
         raise StoreError(
@@ -30,16 +63,12 @@ def save(folder: Path, state: dict[str, Any]) -> None:
         ) from error
 
 
-def load(folder: Path) -> dict[str, Any] | None:
-    """The last checkpoint, or None. A corrupt one is set aside with a message: the run then starts over."""
-    path = folder / NAME
-    if not path.is_file():
-        return None
+def _read(path: Path) -> dict[str, Any] | None:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         path.replace(path.with_suffix(".corrupt"))
-        _log.warning("The checkpoint '%s' is corrupt (%s); it was set aside and the run starts over.", path, error)
+        _log.warning("The checkpoint '%s' is corrupt (%s); it was set aside, and the run goes on from the one before it.", path, error)
         return None
 
 

@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 SEED = 20260303
 MAX_DELAY = 0.003
 """Seconds after a fault point in which a kill still meets what the point stands before."""
-TRAINING = "/.checkpoint.pt.making"
+TRAINING = "/.checkpoint-"
 """When the first checkpoint is about to be written."""
 PROMOTED = "/.noria/improve.json"
 """When an improvement has done what the gate said and is about to remove its run file."""

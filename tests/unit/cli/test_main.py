@@ -26,7 +26,7 @@ def test_help_lists_the_commands_in_order(capsys: pytest.CaptureFixture[str]) ->
     shown = capsys.readouterr().out
     places = [shown.index(f"│ {name} ") for name in COMMANDS]
     assert places == sorted(places)
-    for later in ("pretrain", "tune", "align", "compress", "predict", "audit"):
+    for later in ("tune", "align", "compress", "predict", "audit"):
         assert f" {later} " not in shown
 
 

@@ -1,12 +1,15 @@
 """Packing and sharing change the work, not the result: log-probabilities and gradients equal those of the sequences one by one."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional
 from transformers import PreTrainedModel
 
 from noria.testing.tiny_training import tiny_model
-from noria.train.attention import pack_row, token_logprobs, use_own_attention, use_packed_attention
+from noria.train import attention
+from noria.train.attention import Segment, pack_row, token_logprobs, use_own_attention, use_packed_attention
 
 SHARED = tuple(range(10, 21))
 SEQUENCES = [(*SHARED, 30, 31, 32, 33), (5, 6, 7, 8), (*SHARED, 40, 41), (9, 1, 2, 3, 4, 5), (*SHARED, 30, 50, 51)]
@@ -69,3 +72,20 @@ def test_any_prefix_length_gives_the_same(prefix: int) -> None:
         alone = [token_logprobs(model, pack_row([t], [w], [0])) for t, w in zip(twins, weights, strict=True)]
         together = token_logprobs(model, pack_row(twins, weights, [prefix, prefix]))
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("kept", [0, 1 << 30])
+def test_segments_of_one_length_attend_as_one_after_the_other(monkeypatch: pytest.MonkeyPatch, kept: int, causal: bool) -> None:
+    monkeypatch.setattr(attention, "MAX_KEPT_BYTES", kept)
+    torch.manual_seed(0)
+    query = torch.randn(1, 4, 30, 6, dtype=torch.float64, requires_grad=True)
+    key, value = (torch.randn(1, 2, 30, 6, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    segments = [Segment(start, start + 10) for start in (0, 10, 20)]
+    upon = torch.randn(1, 30, 4, 6, dtype=torch.float64)
+    found = []
+    for attend, how in ((attention._AttendAlike, 10), (attention._Attend, segments)):  # pyright: ignore[reportPrivateUsage]
+        out: Any = attend.apply(query, key, value, how, causal)
+        found.append([out, *torch.autograd.grad(out, (query, key, value), upon)])
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs)

@@ -11,7 +11,7 @@ import torch
 
 from noria.errors import DataError, ModelError
 from noria.testing.tiny_training import tiny_examples, tiny_model
-from noria.train import Example, Loss, Progress, Supervised, TuneConfig, loop, train
+from noria.train import Example, Loss, Progress, Supervised, TuneConfig, train
 from noria.train.loop import learning_rate
 
 
@@ -90,11 +90,12 @@ def test_resumed_equals_uninterrupted(tmp_path: Path, method: str, top_layers: i
 
 def test_a_corrupt_checkpoint_is_set_aside(tmp_path: Path) -> None:
     whole, _ = tune(tmp_path)
-    (tmp_path / "checkpoint.pt").write_bytes(b"PK not a checkpoint")
+    [written] = tmp_path.glob("checkpoint-*.pt")
+    written.write_bytes(b"PK not a checkpoint")
     again, metrics = tune(tmp_path)
     assert metrics["resumed_at_step"] == 0
     assert same(whole, again)
-    assert (tmp_path / "checkpoint.corrupt").is_file()
+    assert written.with_suffix(".corrupt").is_file()
 
 
 def test_minutes_plan_the_steps(tmp_path: Path) -> None:
@@ -119,6 +120,11 @@ class Clock(Supervised):
         return self.now
 
 
+def use_clock(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    for module in ("noria.train.loop", "noria.train.run"):
+        monkeypatch.setattr(f"{module}.time", clock)
+
+
 TIMED = TuneConfig(method="full", batch_tokens=60, micro_batch_tokens=1000, threads=1, epochs=100_000, minutes=0.05)
 
 
@@ -128,7 +134,7 @@ def planned_steps(folder: Path) -> int:
 
 def test_a_machine_that_slows_down_gets_fewer_steps_and_keeps_the_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(first=50)
-    monkeypatch.setattr(loop, "time", clock)
+    use_clock(monkeypatch, clock)
     seen: list[Progress] = []
     metrics = train(tiny_model(), tiny_examples(), [clock], TIMED, tmp_path, seen.append).metrics
     assert 1 < metrics["num_steps"] < planned_steps(tmp_path)
@@ -138,7 +144,7 @@ def test_a_machine_that_slows_down_gets_fewer_steps_and_keeps_the_minutes(tmp_pa
 
 def test_a_machine_that_was_slow_for_a_moment_gets_its_steps_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(first=8, last=11)
-    monkeypatch.setattr(loop, "time", clock)
+    use_clock(monkeypatch, clock)
     seen: list[Progress] = []
     train(tiny_model(), tiny_examples(), [clock], TIMED, tmp_path, seen.append)
     assert min(progress.num_steps for progress in seen) < 0.5 * planned_steps(tmp_path)
@@ -147,7 +153,7 @@ def test_a_machine_that_was_slow_for_a_moment_gets_its_steps_back(tmp_path: Path
 
 def test_a_shortened_run_goes_on_with_its_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(first=20)
-    monkeypatch.setattr(loop, "time", clock)
+    use_clock(monkeypatch, clock)
     shortened: list[int] = []
 
     def kill(progress: Progress) -> None:
@@ -193,7 +199,7 @@ def test_more_top_layers_than_layers(tmp_path: Path) -> None:
 
 
 def test_the_rate_rises_and_falls() -> None:
-    config = TuneConfig(learning_rate=1.0, warmup=0.1)
+    config = TuneConfig(warmup=0.1)
     rates = [learning_rate(step, 100, config) for step in range(100)]
     assert rates[:10] == sorted(rates[:10])
     assert rates[9:] == sorted(rates[9:], reverse=True)

@@ -2,6 +2,8 @@
 
 import copy
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -46,10 +48,11 @@ def test_layers_that_learn_are_left_alone() -> None:
     assert "forward" not in vars(layer)
 
 
+@pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("num_before", [0, 5])
 @pytest.mark.parametrize("block", [512, 3])
 @pytest.mark.parametrize("kept", [1 << 20, 0], ids=["kept", "computed again"])
-def test_attention_written_out_is_torchs_own(num_before: int, block: int, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_written_out_is_torchs_own(causal: bool, num_before: int, block: int, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With fewer key heads than query heads, after a shared beginning, in one block or several: values and gradients."""
     monkeypatch.setattr(attention, "BLOCK", block)
     monkeypatch.setattr(attention, "MAX_KEPT_BYTES", kept)
@@ -58,8 +61,11 @@ def test_attention_written_out_is_torchs_own(num_before: int, block: int, kept: 
     shapes = ((1, 6, length, 8), (1, 2, length, 8), (1, 2, length, 8))
     query, key, value = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes)
     segments = [Segment(0, num_before), Segment(num_before, length, (0, num_before))] if num_before else None
-    found = packed_attention(torch.nn.Module(), query, key, value, None, segments=segments)[0]
-    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True).transpose(1, 2)
+    layer: Any = SimpleNamespace(is_causal=causal)
+    found = packed_attention(layer, query, key, value, None, segments=segments)[0]
+    mask = torch.ones(length, length, dtype=torch.bool).tril() if causal else torch.ones(length, length, dtype=torch.bool)
+    mask[:num_before, num_before:] = False  # what begins a row does not see what comes after it
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, enable_gqa=True).transpose(1, 2)
     torch.testing.assert_close(found, expected)
     upon = torch.randn_like(found)
     for ours, theirs in zip(*(torch.autograd.grad(out, (query, key, value), upon) for out in (found, expected)), strict=True):

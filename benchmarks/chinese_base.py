@@ -1,0 +1,70 @@
+"""A small Chinese model trained here beside the default English one: bits a byte on held-out Chinese text, and samples.
+
+    python benchmarks/chinese_base.py --corpus FILE [--corpus FILE ...] [--minutes 20]
+
+Every FILE is JSONL with `text`, or plain text; a twentieth of the documents is held out by their own text. The default model (`smollm2-135m`)
+scores the same held-out documents, each from its beginning. Writes benchmarks/results/chinese_base.json.
+"""
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from _harness import ROOT, print_figures, write_results
+
+from noria.data import open_corpus, split_of
+from noria.model import load_checkpoint, load_for_training, load_tokenizer, resolve
+
+HELD_OUT = 0.05
+MAX_TOKENS = 512
+BEGINNINGS = ("春", "明月", "山")
+
+
+@torch.no_grad()
+def bits_per_byte(model: Any, tokenizer: Any, texts: list[str]) -> float:
+    """Bits that the model needs for a byte of these texts; each begins with the document token, and what is longer than the window is cut."""
+    bits = size = 0.0
+    for text in texts:
+        ids = [tokenizer.bos_id, *tokenizer.encode(text)][:MAX_TOKENS]
+        logprobs = model(input_ids=torch.tensor([ids])).logits[0, :-1].float().log_softmax(-1)
+        bits -= float(logprobs.gather(1, torch.tensor(ids[1:])[:, None]).sum()) / math.log(2)
+        size += len(tokenizer.decode(ids[1:]).encode())
+    return bits / size
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--corpus", type=Path, action="append", required=True)
+    parser.add_argument("--minutes", type=float, default=20)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        out = Path(name) / "base"
+        command = [sys.executable, "-m", "noria.cli.main", "pretrain", "--out", str(out), "--minutes", str(options.minutes), "--json"]
+        command += [f"--set=validation_share={HELD_OUT}", *(word for path in options.corpus for word in ("--corpus", str(path)))]
+        found = json.loads(subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout)
+        held_out = [d.text for d in open_corpus(options.corpus) if split_of(d, HELD_OUT) == "validation"]
+        tokenizer = load_tokenizer(out)
+        model: Any = load_checkpoint(out).eval()
+        theirs, their_tokenizer = load_for_training(resolve("smollm2-135m"))
+        figures: dict[str, float | str] = {n: found[n] for n in ("num_parameters", "tokens", "epochs", "train_seconds", "validation_loss")}
+        figures["documents_held_out"] = len(held_out)
+        figures["bits_per_byte"] = bits_per_byte(model, tokenizer, held_out)
+        figures["bits_per_byte_default_model"] = bits_per_byte(theirs, their_tokenizer, held_out)
+        figures["ratio_bits"] = float(figures["bits_per_byte"]) / float(figures["bits_per_byte_default_model"])
+        torch.manual_seed(0)
+        for number, beginning in enumerate(BEGINNINGS):
+            ids = torch.tensor([[tokenizer.bos_id, *tokenizer.encode(beginning)]])
+            sample = model.generate(ids, do_sample=True, temperature=0.8, top_p=0.95, max_new_tokens=48, pad_token_id=tokenizer.pad_id)
+            figures[f"sample_{number}"] = tokenizer.decode(sample[0].tolist())
+    print_figures(figures)
+    write_results("chinese_base", figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Tokenizers learnt from text: byte-level BPE, WordPiece, Unigram, or single characters; trained by Hugging Face `tokenizers`.
+
+In: texts. Out: a `Tokenizer` with the special tokens of the objective and, for a decoder, the chat template from the start. Text is sampled
+beyond `MAX_SAMPLE_BYTES`, so memory stays bounded.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal
+
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer as FastTokenizer
+
+from noria.errors import DataError
+from noria.model.tokenizer import Tokenizer
+
+TokenizerKind = Literal["bpe", "wordpiece", "unigram", "characters"]
+MAX_SAMPLE_BYTES = 200 << 20
+"""Text that a vocabulary is learnt from, at most: 1 GB of Chinese, whose clauses are long words, would take more than 4 GB of memory."""
+MAX_WORD_CHARACTERS = 16
+"""Longest piece that a token may be learnt within: Chinese has no spaces, and a clause that occurs once teaches nothing."""
+DOCUMENT = "<|endoftext|>"
+"""Begins each document of a decoder's corpus, as in GPT-2."""
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+DECODER_TOKENS = (DOCUMENT, "<|im_start|>", "<|im_end|>", "<|pad|>")
+ENCODER_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+DENOISE_TOKENS = ("<pad>", "</s>", "<unk>", *(f"<extra_id_{i}>" for i in range(100)))
+SPECIAL_TOKENS: dict[str, tuple[str, ...]] = {"clm": DECODER_TOKENS, "mlm-nsp": ENCODER_TOKENS, "denoise": DENOISE_TOKENS}
+
+
+def train_tokenizer(kind: TokenizerKind, texts: Iterable[str], vocab_size: int, objective: str, num_bytes: int = 0) -> Tokenizer:
+    """Learn a tokenizer.
+
+    Args:
+        num_bytes: of all texts, where it is known: what is learnt from is then drawn from all of them, not from the first.
+        vocab_size: tokens in all, special ones included; `characters` takes what the text has.
+
+    Raises:
+        DataError: there is no text, or too little for a vocabulary of this size.
+    """
+    special = SPECIAL_TOKENS[objective]
+    full = _characters(texts, special) if kind == "characters" else _learnt(kind, _sample(texts, num_bytes), vocab_size, special)
+    if full.get_vocab_size() <= len(special) + (256 if kind == "bpe" else 0):
+        raise DataError("The corpus holds no text to learn a tokenizer from. Check the paths given with `--corpus`.")
+    if kind != "characters" and full.get_vocab_size() < vocab_size:
+        found = full.get_vocab_size()
+        raise DataError(f"The corpus supports {found} tokens, not {vocab_size}. Set `vocab_size` to {found} or less, or give more text.")
+    return _wrapped(full, objective)
+
+
+def _learnt(kind: TokenizerKind, texts: Iterable[str], vocab_size: int, special: tuple[str, ...]) -> FastTokenizer:
+    full, trainer = _KINDS[kind](vocab_size, [AddedToken(t, special=True, normalized=False) for t in special])
+    full.train_from_iterator(texts, trainer=trainer)
+    return full
+
+
+def _bpe(vocab_size: int, special: list[AddedToken]) -> tuple[FastTokenizer, Any]:
+    full = FastTokenizer(models.BPE())
+    full.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])  # type: ignore[arg-type]
+    full.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    return full, trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=special, initial_alphabet=alphabet, show_progress=False, max_token_length=MAX_WORD_CHARACTERS * 3
+    )  # type: ignore[call-arg]
+
+
+def _wordpiece(vocab_size: int, special: list[AddedToken]) -> tuple[FastTokenizer, Any]:
+    full = FastTokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))  # type: ignore[call-arg]
+    full.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
+    full.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    full.decoder = decoders.WordPiece()
+    # Chinese writes with thousands of characters; the trainer's default keeps the thousand most frequent.
+    return full, trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=special, limit_alphabet=vocab_size // 2, show_progress=False)
+
+
+def _unigram(vocab_size: int, special: list[AddedToken]) -> tuple[FastTokenizer, Any]:
+    full = FastTokenizer(models.Unigram())
+    full.normalizer = normalizers.NFKC()
+    full.pre_tokenizer = pre_tokenizers.Metaspace()
+    full.decoder = decoders.Metaspace()
+    unknown = _unknown([token.content for token in special])
+    return full, trainers.UnigramTrainer(vocab_size=vocab_size, special_tokens=special, unk_token=unknown, show_progress=False)  # type: ignore[arg-type]
+
+
+_KINDS = {"bpe": _bpe, "wordpiece": _wordpiece, "unigram": _unigram}
+
+
+def _characters(texts: Iterable[str], special: tuple[str, ...]) -> FastTokenizer:
+    counted: Counter[str] = Counter()
+    for text in texts:
+        counted.update(text)
+    vocab = {token: i for i, token in enumerate((*special, *sorted(counted)))}
+    full = FastTokenizer(models.WordLevel(vocab, unk_token=_unknown(special)))
+    full.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
+    full.decoder = decoders.Fuse()
+    full.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in special])
+    return full
+
+
+def _unknown(special: Sequence[str]) -> str:
+    """The token for what a vocabulary does not hold; a decoder, which has none of its own, takes its first."""
+    return next((token for token in special if "unk" in token.lower()), special[0])
+
+
+def _sample(texts: Iterable[str], num_bytes: int) -> Iterator[str]:
+    """Texts of `MAX_SAMPLE_BYTES` at most, drawn evenly where it is known how many bytes there are."""
+    rng, share, taken = random.Random(0), MAX_SAMPLE_BYTES / max(num_bytes, MAX_SAMPLE_BYTES), 0
+    for text in texts:
+        if taken > MAX_SAMPLE_BYTES:
+            return
+        if share == 1 or rng.random() < share:
+            taken += len(text.encode())
+            yield text
+
+
+def _wrapped(full: FastTokenizer, objective: str) -> Tokenizer:
+    if objective == "clm":
+        return Tokenizer(full, eos_token="<|im_end|>", pad_token="<|pad|>", bos_token=DOCUMENT, chat_template=CHATML)
+    if objective == "mlm-nsp":
+        special = [(token, full.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+        full.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
+            single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=special
+        )
+        roles = {"cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]", "unk_token": "[UNK]"}
+        return Tokenizer(full, eos_token="[SEP]", pad_token="[PAD]", bos_token="[CLS]", roles=roles)
+    end = [("</s>", full.token_to_id("</s>"))]
+    full.post_processor = processors.TemplateProcessing(single="$A </s>", pair="$A </s> $B </s>", special_tokens=end)  # type: ignore[assignment]
+    return Tokenizer(full, eos_token="</s>", pad_token="<pad>", roles={"unk_token": "<unk>"})

@@ -1,0 +1,221 @@
+"""Masked language modelling and next-sentence prediction (Devlin et al. 2019): what an encoder is pre-trained with.
+
+L = -1/|M| sum_{i in M} log p(x_i | x~)  -  lambda 1/R sum_r log p(y_r | x~_r)
+
+x~ is the text in which the tokens M (whole words) were replaced: 80 % by the mask, 10 % by another token, 10 % by themselves. y_r says whether the
+second part of row r follows its first, or was taken from another document. Without lambda a row is one passage (Liu et al. 2019).
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from noria.data import ShardSplit
+from noria.errors import DataError
+from noria.train.attention import Segment
+from noria.train.objective import Loss
+from noria.train.passages import Passages
+from noria.train.run import MicroBatch, Step
+
+FOLLOWS, RANDOM = 0, 1
+"""Labels of a row, as in transformers' `next_sentence_label`."""
+MASKED, OTHER = 0.8, 0.1
+"""Shares of the chosen tokens that become the mask, and another token."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderIds:
+    """Ids of an encoder's special tokens; those from `first_plain` on are text."""
+
+    begin: int
+    end: int
+    mask: int
+    first_plain: int
+    vocab_size: int
+    sentence_ends: frozenset[int] = frozenset()
+    """Tokens after which a sentence may end: where a row is parted, if there is one near."""
+
+
+@dataclass(kw_only=True)
+class MaskedRows:
+    """Rows behind one another, without padding."""
+
+    token_ids: list[int] = field(default_factory=list[int])
+    kinds: list[int] = field(default_factory=list[int])
+    """0 in a row's first part, 1 in its second."""
+    positions: list[int] = field(default_factory=list[int])
+    segments: list[Segment] = field(default_factory=list[Segment])
+    chosen: list[int] = field(default_factory=list[int])
+    """Where a token is predicted."""
+    targets: list[int] = field(default_factory=list[int])
+    labels: list[int] = field(default_factory=list[int])
+    """Whether each row's second part follows; empty without next-sentence prediction."""
+    label_weight: float = 0.0
+    """What a row's sentence loss counts, beside a token's."""
+
+    def add(self, token_ids: Sequence[int], kinds: Sequence[int], chosen: Sequence[int], targets: Sequence[int]) -> None:
+        start = len(self.token_ids)
+        self.token_ids += token_ids
+        self.kinds += kinds
+        self.positions += range(len(token_ids))
+        self.segments.append(Segment(start, len(self.token_ids)))
+        self.chosen += [start + at for at in chosen]
+        self.targets += targets
+
+
+class Masked:
+    """The objective.
+
+    Args:
+        mask_rate: share of the tokens that are predicted. sentence_weight: lambda; 0: no second parts.
+        context: longest row. rows: rows of a step. micro_rows: rows that go through the model at once.
+    """
+
+    def __init__(self, ids: EncoderIds, mask_rate: float, sentence_weight: float, context: int, rows: int, micro_rows: int, seed: int) -> None:
+        self.ids, self.mask_rate, self.sentence_weight = ids, mask_rate, sentence_weight
+        self.context, self.rows, self.micro_rows, self.seed = context, rows, micro_rows, seed
+
+    def steps(self, split: ShardSplit) -> "MaskedSteps":
+        return MaskedSteps(self, split)
+
+    def score(self, model: Any, split: ShardSplit, max_tokens: int) -> dict[str, float]:
+        """Mean loss on a split with masks that are always the same, and how often the likeliest token and label are right."""
+        steps = MaskedSteps(self, split, at_least=1)
+        totals: dict[str, float] = {}
+        for rows in steps.once(max_tokens):
+            counts = {"tokens": float(len(rows.targets)), "rows": float(len(rows.labels))}
+            for name, value in {**self.loss(model, rows).metrics, **counts}.items():
+                totals[name] = totals.get(name, 0.0) + value
+        mlm = totals["mlm"] / totals["tokens"]
+        found = {"loss": mlm, "mlm_loss": mlm, "mlm_accuracy": totals["mlm_right"] / totals["tokens"]}
+        if totals["rows"]:
+            sentence = totals["sentence"] / totals["rows"]
+            found |= {"loss": mlm + self.sentence_weight * sentence, "sentence_loss": sentence}
+            found["sentence_accuracy"] = totals["sentence_right"] / totals["rows"]
+        return found
+
+    def loss(self, model: Any, rows: MaskedRows) -> Loss:
+        device = model.device
+        as_tensor: Callable[[Sequence[int]], torch.Tensor] = lambda values: torch.tensor(values, device=device)  # noqa: E731
+        inputs = {"input_ids": as_tensor(rows.token_ids)[None], "position_ids": as_tensor(rows.positions)[None]}
+        if model.config.model_type == "bert":
+            inputs["token_type_ids"] = as_tensor(rows.kinds)[None]
+        hidden = model.base_model(**inputs, segments=rows.segments).last_hidden_state[0]
+        logits = _token_logits(model, hidden[as_tensor(rows.chosen)]).float()
+        targets = as_tensor(rows.targets)
+        mlm = functional.cross_entropy(logits, targets, reduction="sum")
+        metrics = {"mlm": mlm.item(), "mlm_right": float((logits.argmax(-1) == targets).sum())}
+        if not rows.labels:
+            return Loss(total=mlm, metrics=metrics)
+        begins = as_tensor([segment.start for segment in rows.segments])
+        choices = model.cls.seq_relationship(model.bert.pooler(hidden[begins][:, None])).float()
+        labels = as_tensor(rows.labels)
+        sentence = functional.cross_entropy(choices, labels, reduction="sum")
+        metrics |= {"sentence": sentence.item(), "sentence_right": float((choices.argmax(-1) == labels).sum())}
+        return Loss(total=mlm + rows.label_weight * sentence, metrics=metrics)
+
+
+class MaskedSteps:
+    """Steps over a split; what is masked in a step depends on its number and the seed.
+
+    Args:
+        at_least: documents that next-sentence prediction needs; where there is one alone and that is enough, only masks are predicted.
+    """
+
+    def __init__(self, objective: Masked, split: ShardSplit, at_least: int = 2) -> None:
+        self.objective = objective
+        self.pairs = objective.sentence_weight > 0
+        self.passages = Passages(split, objective.context - (3 if self.pairs else 2), objective.seed)
+        if self.pairs and self.passages.num_documents < at_least:
+            raise DataError("Next-sentence prediction takes its random sentences from other documents, and there is one. Set `sentence_weight=0`.")
+        self.pairs = self.pairs and self.passages.num_documents > 1
+
+    def step(self, number: int) -> Step:
+        o = self.objective
+        rng = np.random.default_rng([o.seed, number, 1])
+        first = number * o.rows
+        micros = [self._rows([self.passages.at(i) for i in part], rng) for part in _parts(range(first, first + o.rows), o.micro_rows)]
+        weight = sum(len(rows.targets) for rows in micros)
+        for rows in micros:
+            rows.label_weight = o.sentence_weight * weight / o.rows
+        tokens = sum(len(rows.token_ids) for rows in micros)
+        return Step(micro_batches=[MicroBatch(o.loss, rows) for rows in micros], weight=float(weight), num_tokens=tokens)
+
+    def once(self, max_tokens: int) -> Iterator[MaskedRows]:
+        """The passages that a validation scores: all, or a sample that is always the same."""
+        rng = np.random.default_rng([self.objective.seed, 2])
+        count = min(len(self.passages), max(1, max_tokens // self.objective.context))
+        for part in _parts(sorted(rng.permutation(len(self.passages))[:count].tolist()), self.objective.micro_rows):
+            yield self._rows(part, rng)
+
+    def _rows(self, numbers: Sequence[int], rng: np.random.Generator) -> MaskedRows:
+        rows, ids = MaskedRows(), self.objective.ids
+        for number in numbers:
+            tokens, words = self.passages.tokens(number), self.passages.word_starts(number)
+            parted = len(tokens)
+            if self.pairs:
+                parted = part_near(tokens, rng, ids.sentence_ends)
+                label = int(rng.integers(2))
+                rows.labels.append(label)
+                if label == RANDOM:
+                    other, its_words = self._from_another(number, len(tokens) - parted, rng)
+                    tokens, words = np.concatenate((tokens[:parted], other)), np.concatenate((words[:parted], its_words))
+            words[0] = True
+            if parted < len(tokens):
+                words[parted] = True
+            read, chosen = mask(tokens, words, self.objective.mask_rate, ids, rng)
+            first, second = read[:parted].tolist(), read[parted:].tolist()
+            row = [ids.begin, *first, ids.end, *([*second, ids.end] if self.pairs else [])]
+            kinds = [0] * (len(first) + 2) + [1] * (len(row) - len(first) - 2)
+            at = chosen + 1 + (chosen >= parted)
+            rows.add(row, kinds, at.tolist(), tokens[chosen].tolist())
+        return rows
+
+    def _from_another(self, number: int, length: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Up to `length` tokens from a passage of another document."""
+        passages = self.passages
+        other = int(rng.integers(len(passages)))
+        while passages.document[other] == passages.document[number]:
+            other = int(rng.integers(len(passages)))
+        tokens, words = passages.tokens(other), passages.word_starts(other)
+        start = int(rng.integers(max(1, len(tokens) - length + 1)))
+        return tokens[start : start + length], words[start : start + length]
+
+
+def mask(
+    tokens: NDArray[np.int64], word_starts: NDArray[np.bool_], rate: float, ids: EncoderIds, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The tokens as the model reads them, and where they are predicted: whole words, drawn until the rate is reached."""
+    word_of = np.cumsum(word_starts) - 1
+    sizes = np.bincount(word_of)
+    order = rng.permutation(len(sizes))
+    wanted = max(1, round(rate * len(tokens)))
+    fitting = order[np.cumsum(sizes[order]) <= wanted]
+    chosen = np.flatnonzero(np.isin(word_of, fitting if len(fitting) else order[:1]))
+    read, dice = tokens.copy(), rng.random(len(chosen))
+    others = rng.integers(ids.first_plain, ids.vocab_size, len(chosen))
+    read[chosen] = np.where(dice < MASKED, ids.mask, np.where(dice < MASKED + OTHER, others, tokens[chosen]))
+    return read, chosen
+
+
+def part_near(tokens: NDArray[np.int64], rng: np.random.Generator, sentence_ends: frozenset[int]) -> int:
+    """Where a passage is parted: after the sentence end that is nearest to a random point of its middle half, else at that point."""
+    point = int(rng.integers(math.ceil(len(tokens) / 4), len(tokens) - len(tokens) // 4))
+    ends = np.flatnonzero(np.isin(tokens[:-1], list(sentence_ends))) + 1
+    ends = ends[(ends >= len(tokens) // 8) & (ends <= len(tokens) - len(tokens) // 8)]
+    return int(ends[np.abs(ends - point).argmin()]) if len(ends) else point
+
+
+def _token_logits(model: Any, hidden: torch.Tensor) -> torch.Tensor:
+    return model.cls.predictions(hidden) if model.config.model_type == "bert" else model.decoder(model.head(hidden))
+
+
+def _parts(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

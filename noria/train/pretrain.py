@@ -1,0 +1,343 @@
+"""Pre-training: a corpus in, a base model out, as a Hugging Face folder that every later stage takes.
+
+In: files of text, an output folder. Out, in the folder: `config.json`, `model.safetensors`, the tokenizer, `curve.jsonl` with its picture and, last,
+`pretrain.json` with what was done. What is needed to go on after a kill stands in `.run/` until then. Run it with `noria pretrain`.
+Several processes (`accelerate launch`, `torchrun`, Ray Train) train one model together; the first of them reads the corpus and writes.
+"""
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from noria.data import Corpus, Document, Encoded, Shards, ShardSplit, is_finished, open_corpus, open_shards, split_of, word_starts, write_shards
+from noria.errors import ConfigError, DataError, StoreError
+from noria.model import ARCHITECTURES, Tokenizer, check_architecture, load_tokenizer, make_config, new_model, num_parameters, train_tokenizer
+from noria.store import hardware, versions, write_file
+from noria.train import checkpoint
+from noria.train.attention import use_own_attention, use_packed_attention
+from noria.train.curve import draw
+from noria.train.dropout import use_dropout
+from noria.train.loop import native_bfloat16
+from noria.train.memory import give_back_freed_memory, keep_freed_memory
+from noria.train.optimizers import adamw, layer_matrices, muon_and_adamw
+from noria.train.pretrain_config import PretrainConfig
+from noria.train.pretrain_objective import PretrainObjective, make_objective, sentence_weight
+from noria.train.pretrain_plan import PretrainPlan, plan_run
+from noria.train.processes import Processes, join_processes, training_device
+from noria.train.products import use_lean_products, use_own_products
+from noria.train.run import Progress, Run, RunConfig
+
+SCRATCH = ".run"
+DONE = "pretrain.json"
+FIRST_VOCAB, MAX_VOCAB = 512, 32_768
+BYTES_PER_VOCAB_TOKEN = 600
+"""Bytes of text for each token of a derived vocabulary: 8,192 tokens from 5 MB on."""
+
+MIN_CHARACTERS_PER_TOKEN = 0.7
+"""A tokenizer learnt from another language spends two tokens or more on a character; one of characters, one."""
+
+Report = Callable[[str, float, float], None]
+"""Told a stage's name, what is done and what there is in all."""
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """Where the model is, and what the run found."""
+
+    folder: Path
+    plan: PretrainPlan
+    metrics: dict[str, Any]
+
+
+def pretrain(config: PretrainConfig, corpus: Sequence[Path], out: Path, report: Report, say: Say, tokenizer: Path | None = None) -> Pretrained:
+    """Train a new model on the text in `corpus`; a finished `out` is returned as it is, a begun one is gone on with.
+
+    Args:
+        say: told, in a sentence each, what was chosen and why.
+        tokenizer: folder of a tokenizer to use instead of a new one.
+
+    Raises:
+        ConfigError: settings that contradict one another, or an `out` that was begun with others.
+        DataError: no text, or too little.
+        ModelError: the loss is not a number.
+    """
+    architecture = check_architecture(config.architecture or ARCHITECTURES[config.objective][0], config.objective)
+    config = config.model_copy(update={"architecture": architecture})
+    sentence_weight(config)
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    began = time.monotonic()
+    files = open_corpus(corpus)
+    if (out / DONE).is_file():
+        return _finished(out)
+    processes = join_processes()
+    if not processes.first:
+        report, say = (lambda *_: None), (lambda _: None)
+    scratch = out / SCRATCH
+    if processes.first:
+        _claim(scratch, config, files, tokenizer)
+        _shards(config, files, _tokenizer(config, files, scratch, tokenizer, report, say), scratch, report)
+    processes.wait()
+    words = load_tokenizer(tokenizer or scratch / "tokenizer")
+    shards = _held_out(config, scratch)
+    keep_freed_memory()
+    seconds = None if config.minutes is None else config.minutes * 60 - (time.monotonic() - began)
+    special = {"bos": words.bos_id, "eos": words.eos_id, "pad": words.pad_id}
+    made = partial(make_config, architecture, vocab_size=words.vocab_size, special={k: v for k, v in special.items() if v is not None})
+    trial = partial(_trial, config, shards, words, made, processes)
+    plan = plan_run(scratch, config, shards.train, seconds, made, trial, _precision(config), processes)
+    for reason in plan.reasons:
+        say(reason)
+    objective = make_objective(config, words, plan.context, plan.batch_tokens, processes.count)
+    model: Any = new_model(made(plan.shape()), config.seed)
+    model.to(training_device())
+    run = _run(config, plan, model, objective, shards, processes, scratch)
+    resumed = run.resume()
+    run.run(plan.num_steps, partial(_told, report, plan))
+    metrics = _scored(run, objective, shards.validation) | {
+        "num_parameters": num_parameters(made(plan.shape())),
+        "context": plan.context,
+        "num_steps": run.step,
+        "tokens": run.tokens,
+        "epochs": round(run.tokens / len(shards.train.tokens), 3),
+        "resumed_at_step": resumed,
+        "num_returns": run.watch.num_returns,
+        "num_processes": processes.count,
+        "train_seconds": round(run.seconds, 1),
+        "tokens_per_second": round(run.tokens / max(run.seconds, 1e-9), 1),
+        "wall_seconds_of_this_process": round(time.monotonic() - began, 1),
+        "left_out": files.left_out,
+    }
+    use_own_products(model)
+    give_back_freed_memory()
+    made_of = Pretrained(folder=out, plan=plan, metrics=metrics)
+    if processes.first:
+        _write(made_of, use_own_attention(model), words)
+    processes.wait()
+    return made_of
+
+
+def _finished(out: Path) -> Pretrained:
+    told = json.loads((out / DONE).read_text(encoding="utf-8"))
+    return Pretrained(folder=out, plan=PretrainPlan.model_validate(told["plan"]), metrics=told["metrics"])
+
+
+def _claim(scratch: Path, config: PretrainConfig, files: Corpus, tokenizer: Path | None) -> None:
+    """Write down what this folder is for; refuse one that was begun for something else."""
+    asked: dict[str, Any] = {
+        "config": config.model_dump(mode="json"),
+        "files": [[str(p.resolve()), p.stat().st_size] for p in files.files],
+        "tokenizer": str(tokenizer) if tokenizer else None,
+    }
+    path = scratch / "request.json"
+    if not path.is_file():
+        try:
+            scratch.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"The folder '{scratch.parent}' cannot be made: {error.strerror}. Give another one with `--out`.") from error
+        write_file(path, [json.dumps(asked, indent=2) + "\n"])
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    changed = [f"`{k}` was {before['config'].get(k)!r} and is {v!r}" for k, v in asked["config"].items() if before["config"].get(k) != v]
+    if not changed and before != asked:
+        changed = ["the corpus or the tokenizer is another"]
+    if changed:
+        raise ConfigError(f"'{scratch.parent}' was begun otherwise: {'; '.join(changed)}. Go on with the same, or give another `--out`.")
+
+
+def _tokenizer(config: PretrainConfig, files: Corpus, scratch: Path, given: Path | None, report: Report, say: Say) -> Tokenizer:
+    if given is not None:
+        words = load_tokenizer(given)
+        check_fit(words, files, str(given))
+        return words
+    folder = scratch / "tokenizer"
+    if (folder / "tokenizer_config.json").is_file():
+        return load_tokenizer(folder)
+    size = config.vocab_size or min(MAX_VOCAB, max(FIRST_VOCAB, 2 ** round(math.log2(max(files.num_bytes / BYTES_PER_VOCAB_TOKEN, 1)))))
+    report("tokenizer", 0, 1)
+    words = train_tokenizer(config.tokenizer or "bpe", (d.text for d in files), size, config.objective, files.num_bytes)
+    folder.mkdir(exist_ok=True)
+    words.save(folder)
+    report("tokenizer", 1, 1)
+    say(f"Tokenizer learnt: {words.vocab_size:,} tokens.")
+    return words
+
+
+def check_fit(tokenizer: Tokenizer, documents: Iterable[Document], name: str) -> None:
+    """Refuse a tokenizer that was learnt from another language: it takes the characters of this text apart. Raises DataError."""
+    sample = [document.text[:2000] for document in islice(documents, 200)]
+    num_characters = sum(map(len, sample))
+    num_tokens = sum(map(len, tokenizer.encode_batch(sample)))
+    if num_characters and num_tokens * MIN_CHARACTERS_PER_TOKEN > num_characters:
+        raise DataError(
+            f"The tokenizer '{name}' spends {num_tokens / num_characters:.1f} tokens on a character of this corpus: it was learnt from another "
+            "language. Leave `--tokenizer` out to learn one."
+        )
+
+
+def _shards(config: PretrainConfig, files: Corpus, tokenizer: Tokenizer, scratch: Path, report: Report) -> None:
+    folder = scratch / "shards"
+    if is_finished(folder):
+        return
+    total, read = max(files.num_bytes, 1), 0
+
+    def documents() -> Iterator[tuple[str, Encoded]]:
+        nonlocal read
+        for batch in _batches(files, 256):
+            for document, encoded in zip(batch, _encoded(config, tokenizer, [d.text for d in batch]), strict=True):
+                read += encoded.num_bytes
+                yield split_of(document, config.validation_share, config.seed), encoded
+            report("tokens", min(read, total), total)
+
+    write_shards(folder, documents(), tokenizer.vocab_size)
+    report("tokens", total, total)
+
+
+def _encoded(config: PretrainConfig, tokenizer: Tokenizer, texts: list[str]) -> Iterator[Encoded]:
+    """Documents as token ids: a decoder's begin with their own token, an encoder's know where words begin."""
+    sizes = [len(text.encode()) for text in texts]
+    if config.objective == "mlm-nsp":
+        for text, size, (ids, offsets) in zip(texts, sizes, tokenizer.encode_with_offsets(texts), strict=True):
+            yield Encoded(token_ids=ids, num_bytes=size, word_starts=word_starts(text, offsets))
+        return
+    begin = [tokenizer.bos_id] if config.objective == "clm" and tokenizer.bos_id is not None else []
+    for size, ids in zip(sizes, tokenizer.encode_batch(texts), strict=True):
+        yield Encoded(token_ids=[*begin, *ids], num_bytes=size)
+
+
+def _held_out(config: PretrainConfig, scratch: Path) -> Shards:
+    shards = open_shards(scratch / "shards")
+    if "train" not in shards.splits:
+        raise DataError("The corpus holds no text to train on. Check the paths given with `--corpus`.")
+    return shards.with_held_out(max(config.validation_share, 0.01))
+
+
+def _batches(documents: Corpus, size: int) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    for document in documents:
+        batch.append(document)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _precision(config: PretrainConfig) -> torch.dtype:
+    wanted = config.precision or ("bfloat16" if native_bfloat16(training_device()) else "float32")
+    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+
+
+def _trial(config: PretrainConfig, shards: Shards, tokenizer: Tokenizer, made: Any, processes: Processes, plan: PretrainPlan) -> float:
+    """Tokens a second that a plan is trained with, from a few steps."""
+    objective = make_objective(config, tokenizer, plan.context, plan.batch_tokens, processes.count)
+    model: Any = new_model(made(plan.shape()), config.seed)
+    model.to(training_device())
+    run = _run(config, plan, model, objective, shards, processes, Path("unused"))
+    _, tokens, seconds = run.measure(max_steps=4, seconds=min(5.0, 0.01 * 60 * (config.minutes or math.inf)))
+    return processes.agreed(tokens / seconds)
+
+
+def prepare_model(model: Any, config: PretrainConfig) -> torch.dtype:
+    """Give a new model the attention, products and dropout that it is trained with; returns the precision of its products."""
+    if not model.config.is_encoder_decoder:
+        use_packed_attention(model)
+    dtype = _precision(config)
+    use_lean_products(model, dtype)
+    use_dropout(model, config.dropout)
+    if config.checkpoint_activations:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return dtype
+
+
+def _run(
+    config: PretrainConfig, plan: PretrainPlan, model: Any, objective: PretrainObjective, shards: Shards, processes: Processes, folder: Path
+) -> Run:
+    dtype = prepare_model(model, config)
+    betas = (0.9, config.beta2)
+    if config.optimizer == "muon":
+        optimizers = muon_and_adamw(model, layer_matrices(model), plan.muon_rate, plan.learning_rate, config.weight_decay, betas)
+    else:
+        optimizers = [adamw(model, plan.learning_rate, config.weight_decay, betas)]
+    every = max(1, math.ceil(plan.num_steps / config.num_validations))
+    settings = RunConfig(
+        rate=partial(rate_share, config=config),
+        max_grad_norm=config.max_grad_norm,
+        precision=dtype,
+        seed=config.seed,
+        checkpoint_every=every,
+        seconds=plan.seconds,
+        num_checkpoints=config.num_checkpoints,
+        validate=partial(objective.score, model, shards.validation, config.validation_tokens),
+        validate_every=every,
+        average=config.average,
+        spike=config.spike,
+    )
+    return Run(model, model, objective.steps(shards.train), optimizers, settings, folder, processes)
+
+
+def rate_share(step: int, num_steps: int, config: PretrainConfig) -> float:
+    """Share of the peak rate at a step."""
+    warmup = max(1, math.ceil(config.warmup * num_steps))
+    rise = min(1.0, (step + 1) / warmup)
+    left = (num_steps - step) / num_steps
+    if config.schedule == "trapezoid":
+        return min(rise, 1.0, left / config.cooldown)
+    if config.schedule == "linear":
+        return rise * left
+    return rise * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * (1 - left))))
+
+
+def _told(report: Report, plan: PretrainPlan, progress: Progress) -> None:
+    bits = progress.validation.get("bits_per_byte")
+    found = f", {bits:.3f} bits a byte" if bits else f", held out {progress.validation['loss']:.3f}" if progress.validation else ""
+    speed = f"{progress.tokens_per_second:,.0f} tokens/s"
+    if plan.peak_share and plan.tokens_per_second:
+        speed += f", {plan.peak_share * progress.tokens_per_second / plan.tokens_per_second:.0%} of peak"
+    report(f"training (loss {progress.loss:.3f}{found}, {speed})", progress.step, progress.num_steps)
+
+
+def _scored(run: Run, objective: PretrainObjective, held_out: ShardSplit) -> dict[str, Any]:
+    """Take the best weights and score them on everything held out."""
+    run.processes.wait()
+    best = checkpoint.load_best(run.folder)
+    if best is not None:
+        checkpoint.restore(run.parameters, best["weights"])
+    run.model.eval()
+    with torch.no_grad(), run.autocast:
+        found = objective.score(run.model, held_out, len(held_out.tokens))
+    scores = {f"validation_{name}" if name == "loss" else name: value for name, value in found.items()}
+    return {**scores, "best_step": best["step"] if best else run.step, "validation_tokens": len(held_out.tokens)}
+
+
+def _write(made: Pretrained, model: Any, tokenizer: Tokenizer) -> None:
+    """Write the model, then what was done, then drop what was needed to go on. Raises StoreError."""
+    out = made.folder
+    try:
+        model.save_pretrained(str(out))
+        tokenizer.save(out)
+        shutil.copyfile(out / SCRATCH / "curve.jsonl", out / "curve.jsonl")
+        draw(out / "curve.jsonl", out)
+        told = {
+            "plan": made.plan.model_dump(mode="json"),
+            "metrics": made.metrics,
+            "request": json.loads((out / SCRATCH / "request.json").read_text(encoding="utf-8")),
+            "weights": sha256((out / "model.safetensors").read_bytes()).hexdigest(),
+            "versions": versions(),
+            "hardware": hardware(),
+        }
+        write_file(out / DONE, [json.dumps(told, indent=2, ensure_ascii=False) + "\n"])
+        shutil.rmtree(out / SCRATCH)
+    except OSError as error:
+        raise StoreError(f"The model could not be written to '{out}': {error}. Free some disk space and run the same command again.") from error

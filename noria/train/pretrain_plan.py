@@ -1,0 +1,170 @@
+"""What a pre-training run will do: derived once from the dial, written down, kept by every restart."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from noria.data import ShardSplit
+from noria.errors import ArtifactError, ConfigError, DataError
+from noria.model import Shape, num_parameters
+from noria.schema import Record
+from noria.train.dial import MIN_BATCH_TOKENS, batch_for, choose_shape, flops_per_token, matmul_peak, nearest_shape, shape_of
+from noria.train.plan import write_json
+from noria.train.pretrain_config import PretrainConfig
+from noria.train.processes import Processes, training_device
+
+NAME = "plan.json"
+CONTEXT, MIN_CONTEXT = 512, 32
+DEFAULT_MINUTES = 60.0
+SHARE_FOR_STEPS = 0.93
+"""The rest is for validations, checkpoints and writing the model."""
+RATE_AT_WIDTH = 256
+BASE_RATE = 4e-3
+"""AdamW's peak rate at that width; it falls with the square root of the width."""
+
+
+class PretrainPlan(Record):
+    """The resolved settings of a run, and why they are what they are."""
+
+    width: int
+    layers: int
+    heads: int
+    context: int
+    batch_tokens: int
+    num_steps: int
+    learning_rate: float
+    muon_rate: float
+    num_parameters: int
+    seconds: float | None = None
+    """Time for the steps, where the time was what was given."""
+    tokens_per_second: float | None = None
+    peak_share: float | None = None
+    """Share of the machine's matrix-product peak that a step used when it was timed."""
+    reasons: tuple[str, ...] = ()
+
+    def shape(self) -> Shape:
+        return Shape(width=self.width, num_layers=self.layers, num_heads=self.heads, context=self.context)
+
+
+def plan_run(
+    folder: Path,
+    config: PretrainConfig,
+    split: ShardSplit,
+    seconds: float | None,
+    made: Callable[[Shape], Any],
+    speed: Callable[[PretrainPlan], float],
+    precision: torch.dtype,
+    processes: Processes,
+) -> PretrainPlan:
+    """The plan in `folder`, or a new one; several processes time it together and take the first one's.
+
+    Args:
+        split: what is trained on. seconds: left for training; None: `steps` says how long.
+        made: the model's configuration of a shape. speed: tokens a second that a plan is trained with, measured.
+    """
+    path = folder / NAME
+    if path.is_file():
+        try:
+            return PretrainPlan.model_validate_json(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ArtifactError(f"'{path}' is not a plan: {error}. Delete the folder to start over.") from error
+    if seconds is None and config.steps is None:
+        seconds = DEFAULT_MINUTES * 60
+    if seconds is not None and seconds < 5:
+        raise ConfigError(f"Of the {config.minutes:g} minutes nothing is left for training after the corpus was read. Give more with `--minutes`.")
+    seconds = None if seconds is None else processes.agreed(seconds)
+    peak = processes.agreed(matmul_peak(precision, training_device())) * processes.count
+    plan = _new_plan(config, split, seconds, made, speed, peak)
+    if processes.first:
+        write_json(path, plan.model_dump(mode="json"))
+    processes.wait()
+    return PretrainPlan.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def _new_plan(
+    config: PretrainConfig, split: ShardSplit, seconds: float | None, made: Any, speed: Callable[[PretrainPlan], float], peak: float
+) -> PretrainPlan:
+    began = time.monotonic()
+    num_tokens = len(split.tokens)
+    context = _context(config, split)
+    count: Callable[[Shape], int] = lambda shape: num_parameters(made(shape))  # noqa: E731
+    reasons: list[str] = []
+
+    def trial(shape: Shape) -> float:
+        return speed(_plan(config, shape, count(shape), config.batch_tokens or max(context, 4096 // context * context), 1))
+
+    tokens_per_second: float | None = None
+    if config.width is not None or config.layers is not None or config.heads is not None:
+        shape = _given_shape(config, context)
+        reasons.append(f"Shape as given: {_told(shape)}.")
+    elif config.size is not None:
+        shape = nearest_shape(config.size, context, count)
+        reasons.append(f"Shape nearest to {config.size:,} parameters: {_told(shape)}.")
+    else:
+        assert seconds is not None or config.steps is not None
+        best, timed = choose_shape((seconds or DEFAULT_MINUTES * 60) * SHARE_FOR_STEPS, num_tokens, context, count, trial, peak)
+        shape, tokens_per_second = best.shape, best.tokens_per_second
+        tried = "; ".join(f"{c.num_parameters / 1e6:.2f} M at {c.tokens_per_second:,.0f} tokens/s would reach {c.loss:.3f}" for c in timed)
+        reasons.append(f"Of the shapes timed on this machine {_told(shape)} has the lowest loss predicted (Hoffmann et al. 2022): {tried}.")
+    num_parameters_ = count(shape)
+    if seconds is not None and (config.steps is None or config.batch_tokens is None):
+        tokens_per_second = tokens_per_second or trial(shape)
+    if seconds is not None:
+        seconds = max(1.0, seconds - (time.monotonic() - began))  # timing takes its share
+    fitting = None if seconds is None or tokens_per_second is None else tokens_per_second * seconds * SHARE_FOR_STEPS
+    batch = config.batch_tokens or batch_for(fitting if fitting is not None else (config.steps or 1) * MIN_BATCH_TOKENS, context)
+    batch = max(context, batch // context * context)
+    steps = config.steps or max(1, int((fitting or 0) / batch))
+    plan = _plan(config, shape, num_parameters_, batch, steps)
+    share = None if tokens_per_second is None else tokens_per_second * flops_per_token(num_parameters_, shape, context) / peak
+    total = steps * batch
+    reasons.append(
+        f"{steps:,} steps of {batch:,} tokens: {total / 1e6:.1f} M tokens, {total / num_tokens:.1f} times the corpus, "
+        f"{total / num_parameters_:.0f} for each of {num_parameters_ / 1e6:.2f} M parameters."
+    )
+    if share is not None:
+        reasons.append(f"A step uses {share:.0%} of this machine's {peak / 1e9:,.0f} GFLOP/s.")
+    reasons.append(f"Peak rate {plan.learning_rate:.2g}" + (f", Muon's {plan.muon_rate:.2g}" if config.optimizer == "muon" else "") + ".")
+    allowed = None if seconds is None or config.steps is not None else seconds * SHARE_FOR_STEPS
+    return plan.model_copy(update={"reasons": tuple(reasons), "tokens_per_second": tokens_per_second, "peak_share": share, "seconds": allowed})
+
+
+def _plan(config: PretrainConfig, shape: Shape, count: int, batch_tokens: int, steps: int) -> PretrainPlan:
+    rate = config.learning_rate or BASE_RATE * math.sqrt(RATE_AT_WIDTH / shape.width)
+    return PretrainPlan(
+        width=shape.width,
+        layers=shape.num_layers,
+        heads=shape.num_heads,
+        context=shape.context,
+        batch_tokens=batch_tokens,
+        num_steps=steps,
+        learning_rate=rate,
+        muon_rate=config.muon_rate or rate,
+        num_parameters=count,
+    )
+
+
+def _given_shape(config: PretrainConfig, context: int) -> Shape:
+    width = config.width or (64 * config.layers if config.layers else 256)
+    usual = shape_of(width, context)
+    return Shape(width=width, num_layers=config.layers or usual.num_layers, num_heads=config.heads or usual.num_heads, context=context)
+
+
+def _context(config: PretrainConfig, split: ShardSplit) -> int:
+    """As set; else 512, or less where the corpus has not a hundred blocks of it, or no document so long. Raises DataError."""
+    begins = np.append(split.documents, np.uint64(len(split.tokens)))
+    longest = int(np.diff(begins).max()) if len(begins) > 1 else len(split.tokens)
+    if config.context is not None:
+        if config.context > max(longest, MIN_CONTEXT):
+            raise DataError(f"The longest document has {longest} tokens, and `context` is {config.context}. Set it to {longest} or less.")
+        return config.context
+    return max(MIN_CONTEXT, min(CONTEXT, 2 ** int(math.log2(max(len(split.tokens) / 100, 32))), 2 ** math.ceil(math.log2(longest))))
+
+
+def _told(shape: Shape) -> str:
+    return f"{shape.num_layers} layers of width {shape.width} with {shape.num_heads} heads, context {shape.context}"

@@ -1,0 +1,395 @@
+"""The loop every stage trains with: steps, the update, checkpoints, validation, what becomes of a loss that jumps.
+
+In: a model whose weights that learn require gradients, where its steps come from (`Steps`), optimizers, a folder. Out: the model changed in place
+and, in the folder, the curve and the checkpoints. A run that was killed goes on from its last checkpoint and ends with the same weights as one
+that was not (on one machine, with an equal number of threads, and where its time did not shorten it): a step depends on its number and the seed
+alone, never on what was drawn before. Several processes share a step by its micro-batches (`noria.train.processes`).
+"""
+
+import contextlib
+import json
+import math
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from noria.errors import ModelError
+from noria.store import write_file
+from noria.train import checkpoint
+from noria.train.objective import Loss
+from noria.train.processes import Processes
+
+CURVE = "curve.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Told after every step."""
+
+    step: int
+    num_steps: int
+    loss: float
+    tokens: int
+    tokens_per_second: float
+    seconds_left: float
+    validation: Mapping[str, float] = field(default_factory=dict[str, float])
+    """What the last validation found; empty before the first."""
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """What goes through the model at once: called with the model it gives the summed loss."""
+
+    loss: Callable[[Any, Any], Loss]
+    items: Any
+
+    def __call__(self, model: Any) -> Loss:
+        return self.loss(model, self.items)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What one update learns from.
+
+    `micro_batches` are computed one after the other: each gives a summed loss, and `weight` is what the sum over all of them is divided by, so that
+    accumulated gradients equal those of one big batch.
+    """
+
+    micro_batches: Sequence[MicroBatch]
+    weight: float
+    num_tokens: int
+
+
+class Steps(Protocol):
+    """Where steps come from. The same number gives the same step, whatever was asked for before."""
+
+    def step(self, number: int, /) -> Step: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """How steps become weights."""
+
+    rate: Callable[[int, int], float]
+    """Share of each optimizer's own rate at (step, of how many)."""
+    max_grad_norm: float = 1.0
+    precision: torch.dtype = torch.float32
+    """Precision of the matrix products."""
+    seed: int = 0
+    checkpoint_seconds: float = 120.0
+    """Time between checkpoints, where `checkpoint_every` does not say it in steps."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints. A run that may go back to one needs it: where it goes back to must not depend on the clock."""
+    seconds: float | None = None
+    """Time for the steps. A machine that becomes slower than when they were planned gets fewer of them."""
+    num_checkpoints: int = 1
+    """How many of the last checkpoints stay."""
+    validate: Callable[[], Mapping[str, float]] | None = None
+    """Scores the model as it is; `loss` of it decides which weights are the best."""
+    validate_every: int = 0
+    """Steps between two validations; 0: none."""
+    average: float | None = None
+    """Memory of the exponential average of the weights (Polyak and Juditsky 1992) that is validated and kept as the best; None: the weights."""
+    spike: float | None = None
+    """A loss this many standard deviations above its running mean is a spike: the last checkpoint is taken up again and the steps after it are
+    left out. None: nothing is watched."""
+
+
+class Run:
+    """State of a run: what a checkpoint holds, and how a step changes it."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        called: Any,
+        steps: Steps,
+        optimizers: Sequence[torch.optim.Optimizer],
+        config: RunConfig,
+        folder: Path,
+        processes: Processes | None = None,
+    ) -> None:
+        self.model = model
+        self.called = called
+        """What a step's losses are computed with: the model, or a part of it."""
+        self.source = steps
+        self.config = config
+        self.folder = folder
+        self.processes = processes or Processes()
+        self.parameters = checkpoint.trainable(model)
+        self.optimizers = list(optimizers)
+        self.peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
+        self.step = 0
+        self.num_steps: int | None = None
+        """As planned, or fewer where the machine has become slower since."""
+        self.tokens = 0
+        self.seconds = 0.0
+        self.skipped = 0
+        """Steps left out after spikes; they still count in the number by which a step is asked for."""
+        self.first_loss: float | None = None
+        self.last_loss: float | None = None
+        self.best: float | None = None
+        self.validation: dict[str, float] = {}
+        self.watch = SpikeWatch(config.spike)
+        self.averages = None if config.average is None else {name: p.detach().clone() for name, p in self.parameters.items()}
+        self.kept: dict[str, Any] = {}
+        """What the stage wants to find again after a restart."""
+        device = next(iter(self.parameters.values())).device
+        products = config.precision
+        self.autocast = torch.autocast(device.type, dtype=products) if products != torch.float32 else contextlib.nullcontext()
+
+    def run(self, planned: int, on_progress: Callable[[Progress], None] | None = None) -> None:
+        """Take the steps that are left of the plan. Raises ModelError when the loss is not a number."""
+        self.model.train()
+        saved = time.monotonic()
+        num_steps = self.num_steps = self.num_steps or planned
+        with contextlib.ExitStack() as stack:
+            curve = stack.enter_context((self.folder / CURVE).open("a", encoding="utf-8")) if self.processes.first else None
+            while self.step < num_steps:
+                begin = time.monotonic()
+                point = self._step(num_steps)
+                self.seconds += time.monotonic() - begin
+                if point is None:
+                    self._back_to_the_last_checkpoint()
+                    continue
+                if self.step % max(1, planned // REVIEWS) == 0:
+                    num_steps = self.num_steps = self._within_the_time(planned)
+                point |= self._validated(num_steps)
+                if curve:
+                    curve.write(json.dumps(point) + "\n")
+                    curve.flush()
+                if on_progress:
+                    on_progress(self._progress(num_steps))
+                if self._is_due(saved) or self.step == num_steps:
+                    self.save()
+                    saved = time.monotonic()
+
+    def measure(self, max_steps: int, seconds: float) -> tuple[int, int, float]:
+        """Take steps at rate 0, so that no weight changes: how many, their tokens and seconds. The first warms caches and is not counted.
+
+        Args:
+            seconds: time after which no further step is taken; at least one is.
+        """
+        self.model.train()
+        self._gradients(self.source.step(0))
+        self._update(0.0)
+        begin, tokens, number = time.monotonic(), 0, 0
+        while number < max_steps and (number == 0 or self.processes.agreed(time.monotonic() - begin) < seconds):
+            number += 1
+            step = self.source.step(number)
+            self._gradients(step)
+            self._update(0.0)
+            tokens += step.num_tokens
+        for optimizer in self.optimizers:
+            optimizer.state.clear()
+        return number, tokens, time.monotonic() - begin
+
+    def save(self) -> None:
+        """Write a checkpoint; with several processes the first one does, for their weights are the same."""
+        if self.processes.first:
+            checkpoint.save(self.folder, self.step, self._state(), self.config.num_checkpoints)
+
+    def resume(self) -> int:
+        """Take up the last checkpoint that can be read; returns its step, 0 without one."""
+        self.processes.wait()
+        state = checkpoint.load(self.folder)
+        if state is not None:
+            self._restore(state)
+        if self.processes.first:
+            _cut_curve(self.folder / CURVE, self.step)
+        return self.step
+
+    def _state(self) -> dict[str, Any]:
+        position = {k: getattr(self, k) for k in _POSITION}
+        weights = {name: p.detach() for name, p in self.parameters.items()}
+        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
+        return {**position, "watch": self.watch.state(), "weights": weights, "averages": self.averages, "optimizers": optimizers}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        checkpoint.restore(self.parameters, state["weights"])
+        for optimizer, theirs in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(theirs)
+        for name in _POSITION:
+            setattr(self, name, state[name])
+        self.watch.restore(state["watch"])
+        for name, average in (self.averages or {}).items():
+            average.copy_(state["averages"][name])
+
+    def _within_the_time(self, planned: int) -> int:
+        """`planned`, or as many as the time still allows at the speed so far."""
+        if self.config.seconds is None:
+            return planned
+        left = self.config.seconds - self.seconds
+        return int(self.processes.agreed(min(planned, self.step + max(0, int(left * self.step / self.seconds)))))
+
+    def _step(self, num_steps: int) -> dict[str, Any] | None:
+        """One update and its point of the curve; None where the loss jumped and nothing was changed."""
+        number = self.step + self.skipped
+        seed_step(self.config.seed, number)
+        step = self.source.step(number)
+        share = self.config.rate(self.step, num_steps)
+        loss = self._gradients(step)
+        if self.watch.is_spike(loss) and self.watch.num_returns < MAX_RETURNS and checkpoint.exists(self.folder):
+            self._zero()
+            return None
+        if not math.isfinite(loss):
+            rate = share * self.peaks[0][0]
+            raise ModelError(f"The loss is {loss} at step {self.step + 1} with rate {rate:.2g}. Lower `learning_rate` and start again.")
+        self.watch.add(loss)
+        self._update(share)
+        self._average()
+        self.step += 1
+        self.tokens += step.num_tokens
+        self.last_loss = round(loss, 6)
+        if self.first_loss is None:
+            self.first_loss = self.last_loss
+        return {"step": self.step, "loss": self.last_loss, "tokens": self.tokens}
+
+    def _gradients(self, step: Step) -> float:
+        """Add the gradients of the step's mean loss, one micro-batch at a time; returns the loss."""
+        total = 0.0
+        for micro in self.processes.part(step.micro_batches):
+            with self.autocast:
+                loss = micro(self.called)
+            mean = loss.total / step.weight
+            mean.backward()
+            total += mean.item()
+        self.processes.sum_gradients(self.parameters.values())
+        return self.processes.summed(total)
+
+    def _update(self, share: float) -> None:
+        """Move the weights along their gradients at a share of the peak rates, and drop the gradients."""
+        torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm)
+        for optimizer, peaks in zip(self.optimizers, self.peaks, strict=True):
+            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                group["lr"] = peak * share
+            optimizer.step()
+        self._zero()
+
+    def _average(self) -> None:
+        """Take the weights into their average; in the first steps its memory is shorter."""
+        if self.averages is None or self.config.average is None:
+            return
+        memory = min(self.config.average, (self.step + 1) / (self.step + 10))
+        for name, average in self.averages.items():
+            average.lerp_(self.parameters[name].detach(), 1 - memory)
+
+    def _zero(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+
+    def _is_due(self, saved: float) -> bool:
+        """Whether it is time for a checkpoint; the last was at the time `saved`."""
+        every = self.config.checkpoint_every
+        return self.step % every == 0 if every else time.monotonic() - saved > self.config.checkpoint_seconds
+
+    def _validated(self, num_steps: int) -> dict[str, float]:
+        every = self.config.validate_every
+        if self.config.validate is None or not every or (self.step % every and self.step != num_steps):
+            return {}
+        current = None if self.averages is None else {name: p.detach().clone() for name, p in self.parameters.items()}
+        if self.averages is not None:
+            checkpoint.restore(self.parameters, self.averages)
+        self.model.eval()
+        with torch.no_grad(), self.autocast:
+            self.validation = dict(self.config.validate())
+        self.model.train()
+        if self.best is None or self.validation["loss"] < self.best:
+            self.best = self.validation["loss"]
+            if self.processes.first:
+                checkpoint.save_best(self.folder, {"step": self.step, "weights": {n: p.detach() for n, p in self.parameters.items()}})
+        if current is not None:
+            checkpoint.restore(self.parameters, current)
+        return {f"validation_{name}": value for name, value in self.validation.items()}
+
+    def _back_to_the_last_checkpoint(self) -> None:
+        jumped = self.step + self.skipped
+        self.processes.wait()
+        state = checkpoint.load(self.folder)
+        if state is None:
+            raise ModelError(f"The loss jumped at step {self.step + 1} and no checkpoint can be read. Lower `learning_rate` and start again.")
+        num_returns = self.watch.num_returns + 1
+        self._restore(state)
+        self.watch.num_returns = num_returns
+        self.skipped = jumped + 1 - self.step
+        if self.processes.first:
+            _cut_curve(self.folder / CURVE, self.step)
+        self.save()
+
+    def _progress(self, num_steps: int) -> Progress:
+        return Progress(
+            step=self.step,
+            num_steps=num_steps,
+            loss=self.last_loss or 0.0,
+            tokens=self.tokens,
+            tokens_per_second=self.tokens / max(self.seconds, 1e-9),
+            seconds_left=(num_steps - self.step) * self.seconds / self.step,
+            validation=self.validation,
+        )
+
+
+REVIEWS = 20
+"""How often a run that has its time looks whether it will keep it."""
+_POSITION = ("step", "num_steps", "tokens", "seconds", "skipped", "first_loss", "last_loss", "best", "validation", "kept")
+MAX_RETURNS = 5
+"""How often a run goes back before a loss that jumps is taken as it is."""
+SPIKE_MEMORY = 0.98
+"""Weight of the past in the running mean and variance of the loss: some fifty steps."""
+MIN_WATCHED = 50
+"""Steps before which nothing is called a spike."""
+
+
+class SpikeWatch:
+    """Running mean and variance of the loss (exponentially weighted), against which a step's loss is held.
+
+    Args:
+        deviations: how many standard deviations above the mean a loss is a spike; None: none ever is.
+    """
+
+    def __init__(self, deviations: float | None) -> None:
+        self.deviations = deviations
+        self.mean = self.variance = 0.0
+        self.num_seen = self.num_returns = 0
+
+    def is_spike(self, loss: float) -> bool:
+        if self.deviations is None:
+            return False
+        if not math.isfinite(loss):
+            return True
+        return self.num_seen >= MIN_WATCHED and loss > self.mean + self.deviations * math.sqrt(self.variance)
+
+    def add(self, loss: float) -> None:
+        share = max(1 - SPIKE_MEMORY, 1 / (self.num_seen + 1))
+        apart = loss - self.mean
+        self.mean += share * apart
+        self.variance = (1 - share) * (self.variance + share * apart * apart)
+        self.num_seen += 1
+
+    def state(self) -> dict[str, float]:
+        return {name: getattr(self, name) for name in _WATCHED}
+
+    def restore(self, state: Mapping[str, float]) -> None:
+        for name in _WATCHED:
+            setattr(self, name, state[name])
+
+
+_WATCHED = ("mean", "variance", "num_seen", "num_returns")
+
+
+def seed_step(seed: int, number: int) -> None:
+    """Make what is drawn in a step (dropout, masks) depend on the seed and the step's number alone."""
+    torch.manual_seed(random.Random(f"{seed}/{number}").getrandbits(63))
+
+
+def _cut_curve(path: Path, step: int) -> None:
+    """Drop the points after the checkpoint: the steps they tell of are done again."""
+    if step == 0:
+        path.unlink(missing_ok=True)
+    elif path.is_file():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+        write_file(path, [line + "\n" for line in kept])

@@ -1,0 +1,205 @@
+"""Pre-training on a tiny corpus: text in, a model folder out; killed anywhere it ends the same; what is wrong is said before hours are lost."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from noria.errors import ConfigError, DataError, ModelError
+from noria.model import load_checkpoint, load_tokenizer, train_tokenizer
+from noria.train import PretrainConfig
+from noria.train.pretrain import pretrain, rate_share
+from noria.train.run import SpikeWatch
+
+SMALL: dict[str, Any] = {
+    "tokenizer": "characters", "width": 32, "layers": 2, "heads": 2, "context": 16, "batch_tokens": 64, "micro_batch_tokens": 32, "steps": 60,
+    "threads": 1, "num_validations": 10,
+}  # fmt: skip
+
+
+def corpus(folder: Path) -> Path:
+    rng = random.Random(0)
+    words = ["the", "wheel", "lifts", "water", "stream", "turns", "水车", "提水"]
+    rows = [{"text": " ".join(rng.choices(words, k=30)), "id": str(i)} for i in range(80)]
+    path = folder / "corpus.jsonl"
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def run(folder: Path, out: str = "out", on: Callable[[str, float, float], None] = lambda *_: None, **settings: Any) -> Any:
+    path = folder / "corpus.jsonl"
+    config = PretrainConfig(**{**SMALL, **settings})
+    return pretrain(config, [path if path.is_file() else corpus(folder)], folder / out, on, lambda _: None)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(folder).state_dict()
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_text_becomes_a_decoder_that_is_read_by_its_folder(tmp_path: Path, architecture: str, optimizer: str) -> None:
+    made = run(tmp_path, architecture=architecture, optimizer=optimizer, learning_rate=1e-2)
+    curve = [json.loads(line) for line in (made.folder / "curve.jsonl").read_text().splitlines()]
+    assert len(curve) == 60
+    assert made.metrics["validation_loss"] < curve[0]["loss"] - 0.5
+    assert 0 < made.metrics["bits_per_byte"] < 8
+    model, tokenizer = load_checkpoint(made.folder), load_tokenizer(made.folder)
+    assert model.config.model_type == architecture
+    assert tokenizer.decode(tokenizer.encode("the 水车")) == "the 水车"
+    assert not (made.folder / ".run").exists()
+    assert "validation loss" in (made.folder / "curve.svg").read_text()
+    assert list((made.folder / "tensorboard").glob("events.out.tfevents.*"))
+    again = run(tmp_path, architecture=architecture, optimizer=optimizer, learning_rate=1e-2)
+    assert again.metrics == json.loads(json.dumps(made.metrics))
+
+
+@pytest.mark.parametrize(
+    ("objective", "architecture", "scores"),
+    [
+        ("mlm-nsp", "bert", {"mlm_loss", "mlm_accuracy"}),
+        ("mlm-nsp", "modernbert", {"mlm_loss", "mlm_accuracy"}),
+        ("denoise", "t5", set[str]()),
+    ],
+)
+def test_text_becomes_an_encoder_or_an_encoder_decoder(tmp_path: Path, objective: str, architecture: str, scores: set[str]) -> None:
+    shape = {"context": 32, "batch_tokens": 256, "micro_batch_tokens": 128, "tokenizer": "bpe", "vocab_size": 390 if objective == "denoise" else 300}
+    made = run(tmp_path, objective=objective, architecture=architecture, learning_rate=1e-2, **shape)
+    curve = [json.loads(line) for line in (made.folder / "curve.jsonl").read_text().splitlines()]
+    assert made.metrics["validation_loss"] < curve[0]["loss"] - 0.5
+    assert scores <= set(made.metrics)
+    model = transformers.AutoModel.from_pretrained(made.folder)
+    theirs, mine = transformers.AutoTokenizer.from_pretrained(made.folder), load_tokenizer(made.folder)
+    text = "the wheel lifts 水车"
+    plain = theirs(text, add_special_tokens=False)["input_ids"]
+    assert plain == mine.encode(text)
+    whole = theirs(text)["input_ids"]
+    assert whole == ([mine.bos_id, *plain, mine.eos_id] if objective == "mlm-nsp" else [*plain, mine.eos_id])
+    assert model.config.model_type == architecture
+    with pytest.raises(ModelError, match=f"is a {type(model).__name__.removesuffix('Model')}For.* does not write text from left to right"):
+        load_checkpoint(made.folder)
+    if objective == "mlm-nsp":
+        assert model(**theirs(text, return_tensors="pt")).last_hidden_state.shape[1] == len(whole)
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_killed_and_begun_again_it_ends_bit_identical(tmp_path: Path) -> None:
+    run(tmp_path, "whole")
+    rng = random.Random(1)
+
+    def killer() -> Callable[[str, float, float], None]:
+        at = rng.randint(1, 25)
+        seen = 0
+
+        def on(_stage: str, _done: float, _total: float) -> None:
+            nonlocal seen
+            seen += 1
+            if seen == at:
+                raise Killed
+
+        return on
+
+    for _ in range(12):
+        try:
+            run(tmp_path, "cut", killer())
+        except Killed:
+            continue
+        break
+    run(tmp_path, "cut")
+    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    assert (tmp_path / "whole/curve.jsonl").read_text() == (tmp_path / "cut/curve.jsonl").read_text()
+
+
+def test_a_corrupt_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
+    def stop(stage: str, done: float, _total: float) -> None:
+        if stage.startswith("training") and done == 40:
+            raise Killed
+
+    run(tmp_path, "whole")
+    with pytest.raises(Killed):
+        run(tmp_path, "cut", stop)
+    written = sorted((tmp_path / "cut/.run").glob("checkpoint-*.pt"))
+    assert len(written) == 2
+    written[-1].write_bytes(written[-1].read_bytes()[:100])
+    made = run(tmp_path, "cut")
+    assert made.metrics["resumed_at_step"] == int(written[0].stem.removeprefix("checkpoint-"))
+    assert all(torch.equal(a, b) for a, b in zip(weights(tmp_path / "whole").values(), weights(tmp_path / "cut").values(), strict=True))
+
+
+def test_the_dial_chooses_and_says_why(tmp_path: Path) -> None:
+    corpus(tmp_path)
+    said: list[str] = []
+    config = PretrainConfig(minutes=0.25, tokenizer="characters", threads=1)
+    made = pretrain(config, [tmp_path / "corpus.jsonl"], tmp_path / "out", lambda *_: None, said.append)
+    assert any("lowest loss predicted" in sentence for sentence in said)
+    assert made.metrics["wall_seconds_of_this_process"] < 2 * 15
+    assert made.plan.num_steps >= made.metrics["num_steps"] > 1
+
+
+def test_what_is_wrong_is_said_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="`--objective clm` does not train the architecture 'bert'.*`--objective mlm-nsp`"):
+        run(tmp_path, architecture="bert")
+    with pytest.raises(ConfigError, match="no multiple of 3 heads"):
+        run(tmp_path, heads=3)
+    with pytest.raises(DataError, match="The longest document has .* tokens, and `context` is 50000"):
+        run(tmp_path, "long", context=50_000, batch_tokens=50_000)
+    with pytest.raises(ConfigError, match="ModernBERT does not predict next sentences"):
+        run(tmp_path, "modern", objective="mlm-nsp", architecture="modernbert", sentence_weight=1.0)
+    with pytest.raises(DataError, match="The corpus supports .* tokens, not 30000"):
+        run(tmp_path, "vocab", tokenizer="bpe", vocab_size=30_000)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="No text in"):
+        pretrain(PretrainConfig(**SMALL), [tmp_path / "empty"], tmp_path / "none", lambda *_: None, lambda _: None)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_tokenizer_of_another_language_is_refused(tmp_path: Path) -> None:
+    english = train_tokenizer("bpe", ["the wheel lifts water from the stream"] * 20, 280, "clm")
+    (tmp_path / "english").mkdir()
+    english.save(tmp_path / "english")
+    chinese = tmp_path / "chinese.jsonl"
+    chinese.write_text(json.dumps({"text": "水车从河流提水，昼夜不停。" * 20}, ensure_ascii=False) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match="tokens on a character of this corpus: it was learnt from another language"):
+        pretrain(PretrainConfig(**SMALL), [chinese], tmp_path / "out", lambda *_: None, lambda _: None, tmp_path / "english")
+
+
+def test_a_begun_folder_is_not_gone_on_with_otherwise(tmp_path: Path) -> None:
+    def stop(stage: str, done: float, _total: float) -> None:
+        if stage.startswith("training") and done == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(tmp_path, on=stop)
+    with pytest.raises(ConfigError, match="`layers` was 2 and is 3"):
+        run(tmp_path, layers=3)
+
+
+def test_a_loss_that_jumps_takes_the_run_back(tmp_path: Path) -> None:
+    watch = SpikeWatch(6.0)
+    rng = random.Random(0)
+    for _ in range(200):
+        loss = 3 + 0.1 * rng.gauss(0, 1)
+        assert not watch.is_spike(loss)
+        watch.add(loss)
+    assert watch.is_spike(4.0)
+    assert watch.is_spike(float("nan"))
+    assert not SpikeWatch(None).is_spike(float("inf"))
+
+
+@pytest.mark.parametrize("schedule", ["trapezoid", "cosine", "linear"])
+def test_rates_rise_and_fall(schedule: Any) -> None:
+    config = PretrainConfig(schedule=schedule, warmup=0.1)
+    rates = [rate_share(step, 100, config) for step in range(100)]
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert max(rates) <= 1.0
+    assert rates[-1] < 0.12

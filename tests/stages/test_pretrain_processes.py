@@ -1,0 +1,54 @@
+"""Two processes train what one trains."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from noria.testing.tiny_text import tiny_texts
+
+pytestmark = pytest.mark.timeout(300)
+SETTINGS = {
+    "tokenizer": "characters", "width": 32, "layers": 2, "heads": 2, "context": 16, "batch_tokens": 64, "micro_batch_tokens": 16, "steps": 40,
+    "threads": 1, "num_validations": 4, "precision": "float32",
+}  # fmt: skip
+
+
+def run(folder: Path, out: str, num_processes: int, **settings: Any) -> list[dict[str, float]]:
+    corpus = folder / "corpus.jsonl"
+    corpus.write_text("".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in tiny_texts()), encoding="utf-8")
+    given = [f"--set={name}={value}" for name, value in {**SETTINGS, **settings}.items()]
+    command = (
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}"]
+        if num_processes > 1
+        else [sys.executable]
+    )
+    command += ["-m", "noria.cli.main", "pretrain", "--corpus", str(corpus), "--out", str(folder / out), *given]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=250, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads(line) for line in (folder / out / "curve.jsonl").read_text().splitlines()]
+
+
+LONGER = {"context": 32, "batch_tokens": 128, "micro_batch_tokens": 32}
+
+
+@pytest.mark.parametrize(
+    ("settings", "tolerance"),
+    [
+        ({"objective": "clm", "optimizer": "adamw", "learning_rate": 2e-3}, 1e-4),
+        ({"objective": "mlm-nsp", "optimizer": "adamw", "learning_rate": 2e-3, **LONGER}, 1e-4),
+        ({"objective": "denoise", "optimizer": "adamw", "learning_rate": 2e-3, **LONGER}, 1e-4),
+        ({"objective": "clm", "optimizer": "muon"}, 2e-3),  # its iteration in bf16 makes much of the last digit
+    ],
+)
+def test_two_processes_give_the_curve_of_one(tmp_path: Path, settings: dict[str, Any], tolerance: float) -> None:
+    one, two = run(tmp_path, "one", 1, **settings), run(tmp_path, "two", 2, **settings)
+    assert len(one) == len(two) == 40
+    assert one[-1]["loss"] < one[0]["loss"]
+    for a, b in zip(one, two, strict=True):
+        assert a["tokens"] == b["tokens"]
+        assert a["loss"] == pytest.approx(b["loss"], abs=tolerance)
