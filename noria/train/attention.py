@@ -37,6 +37,17 @@ class Segment:
         return self.prefix[1] - self.prefix[0] if self.prefix else 0
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Rows of `length` tokens behind one another, each of which attends to itself.
+
+    `mask` (rows, length, length), added to the scores, says more: -inf where a token does not see another. None: nothing beside causality.
+    """
+
+    length: int
+    mask: torch.Tensor | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """Sequences packed into one row, with the predictions asked of them.
@@ -94,25 +105,30 @@ def packed_attention(
     _mask: torch.Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
-    segments: Sequence[Segment] | None = None,
+    segments: "Sequence[Segment] | Rows | None" = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Scaled dot-product attention (Vaswani et al. 2017), one segment at a time; causal, unless the layer says `is_causal = False` (an encoder's).
 
     Args:
         query: (1, heads, time, dim); key and value: (1, key heads, time, dim).
-        segments: in the order of the row, covering it; None: one sequence.
+        segments: in the order of the row, covering it, or rows of one length; None: one sequence.
 
     Returns:
         (1, time, heads, dim) and no weights.
     """
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-    segments = segments or [Segment(0, query.shape[2])]
     causal = getattr(module, "is_causal", True)
+    segments = segments or [Segment(0, query.shape[2])]
+    rows = segments if isinstance(segments, Rows) else _rows_alike(segments)
     query, key = (query * scale).to(value.dtype), key.to(value.dtype)  # rotary positions are float32 where products are bf16
-    if query.device.type == "cpu" and value.shape[-1] == query.shape[-1] and not dropout:
-        if (length := _length_of_all(segments)) is not None:
-            return cast(torch.Tensor, _AttendAlike.apply(query, key, value, length, causal)), None
+    written_out = query.device.type == "cpu" and value.shape[-1] == query.shape[-1] and not dropout
+    if rows is not None:
+        if written_out:
+            return cast(torch.Tensor, _AttendRows.apply(query, key, value, rows, causal)), None
+        return _rows_by_torch(query, key, value, rows, causal, dropout), None
+    assert not isinstance(segments, Rows)
+    if written_out:
         return cast(torch.Tensor, _Attend.apply(query, key, value, segments, causal)), None
     return _attend_by_torch(query, key, value, segments, causal, dropout).transpose(1, 2).contiguous(), None
 
@@ -196,52 +212,86 @@ class _Attend(torch.autograd.Function):
         return into_query, into_key.to(key.dtype), into_value.to(value.dtype), None, None
 
 
-class _AttendAlike(torch.autograd.Function):
-    """As `_Attend`, for short segments of one length: all of them at once, as a batch of matrices."""
+class _AttendRows(torch.autograd.Function):
+    """As `_Attend`, for rows of one length: all of them at once, as a batch of matrices."""
 
     @staticmethod
-    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, length: int, causal: bool) -> torch.Tensor:
-        groups, (tall, keys, values) = key.shape[1], (_batched(rows, key.shape[1], length) for rows in (query, key, value))
-        shares = _shares_of_alike(tall, keys, length, causal)
-        ctx.kept = shares.nbytes <= MAX_KEPT_BYTES
-        ctx.save_for_backward(tall, keys, values, *([shares] if ctx.kept else []))
-        ctx.layout = groups, length, causal
-        return _unbatched(torch.bmm(shares, values), groups, length).transpose(1, 2)
+    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rows: Rows, causal: bool) -> torch.Tensor:
+        groups = key.shape[1]
+        queries, keys, values = (_batched(part, groups, rows.length) for part in (query, key, value))
+        keys, values = keys[:, 0], values[:, 0]
+        out = torch.empty_like(queries)
+        kept: list[torch.Tensor] | None = []
+        for here, end in _parts(rows.length, causal):
+            shares = _row_shares(queries[:, :, here], keys[:, :end], rows, here, causal)
+            out[:, :, here] = torch.bmm(shares, values[:, :end]).view(out[:, :, here].shape)
+            if kept is not None:
+                kept.append(shares)
+                kept = kept if sum(part.nbytes for part in kept) <= MAX_KEPT_BYTES else None
+        ctx.save_for_backward(queries, keys, values, *(kept or ()))
+        ctx.layout = groups, rows, causal, kept is not None
+        return _unbatched(out, groups).transpose(1, 2)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        tall, keys, values, *kept = ctx.saved_tensors
-        groups, length, causal = ctx.layout
-        shares = kept[0] if ctx.kept else _shares_of_alike(tall, keys, length, causal)
-        out = _batched(gradients[0].to(values.dtype).transpose(1, 2), groups, length)
-        of_values = torch.bmm(shares.transpose(1, 2), out)
-        of_shares = torch.bmm(out, values.transpose(1, 2))
-        of_scores = torch.ops.aten._softmax_backward_data(of_shares, shares, -1, shares.dtype)
-        of_query, of_keys = torch.bmm(of_scores, keys), torch.bmm(of_scores.transpose(1, 2), tall)
-        return *(_unbatched(part, groups, length) for part in (of_query, of_keys, of_values)), None, None
+        queries, keys, values, *kept = ctx.saved_tensors
+        groups, rows, causal, was_kept = ctx.layout
+        upon = _batched(gradients[0].to(values.dtype).transpose(1, 2), groups, rows.length)
+        of_queries, of_keys, of_values = torch.empty_like(queries), torch.zeros_like(keys), torch.zeros_like(values)
+        remaining = iter(kept)
+        for here, end in _parts(rows.length, causal):
+            tall, out = queries[:, :, here].flatten(1, 2), upon[:, :, here].flatten(1, 2)
+            shares = next(remaining) if was_kept else _row_shares(queries[:, :, here], keys[:, :end], rows, here, causal)
+            of_values[:, :end].baddbmm_(shares.transpose(1, 2), out)
+            of_scores = torch.ops.aten._softmax_backward_data(torch.bmm(out, values[:, :end].transpose(1, 2)), shares, -1, shares.dtype)
+            of_queries[:, :, here] = torch.bmm(of_scores, keys[:, :end]).view(queries[:, :, here].shape)
+            of_keys[:, :end].baddbmm_(of_scores.transpose(1, 2), tall)
+        return *(_unbatched(part, groups) for part in (of_queries, of_keys[:, None], of_values[:, None])), None, None
 
 
-def _length_of_all(segments: Sequence[Segment]) -> int | None:
-    """The length of several segments where it is one, and short enough to attend at once."""
+def _rows_alike(segments: Sequence[Segment]) -> Rows | None:
+    """Several segments as rows, where they are of one length."""
     length = segments[0].end - segments[0].start
-    alike = len(segments) > 1 and length <= BLOCK and all(s.end - s.start == length and s.prefix is None for s in segments)
-    return length if alike else None
+    alike = len(segments) > 1 and all(s.end - s.start == length and s.prefix is None for s in segments)
+    return Rows(length) if alike else None
 
 
-def _batched(rows: torch.Tensor, groups: int, length: int) -> torch.Tensor:
-    """(1, heads, segments x length, dim) as (groups x segments, heads of a group x length, dim)."""
-    parts = rows[0].unflatten(1, (-1, length)).unflatten(0, (groups, -1))
-    return parts.transpose(1, 2).flatten(2, 3).flatten(0, 1)
+def _rows_by_torch(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rows: Rows, causal: bool, dropout: float) -> torch.Tensor:
+    """(1, time, heads, dim), by torch's kernels; the queries come scaled."""
+    parts = [part[0].unflatten(1, (-1, rows.length)).transpose(0, 1) for part in (query, key, value)]
+    mask = None if rows.mask is None else rows.mask[:, None].to(query.dtype)
+    grouped = query.shape[1] != key.shape[1]
+    out = functional.scaled_dot_product_attention(
+        *parts, attn_mask=mask, is_causal=causal and mask is None, scale=1.0, dropout_p=dropout, enable_gqa=grouped
+    )
+    return out.transpose(1, 2).flatten(0, 1)[None]
 
 
-def _unbatched(rows: torch.Tensor, groups: int, length: int) -> torch.Tensor:
+def _parts(length: int, causal: bool) -> Iterator[tuple[slice, int]]:
+    """Queries that attend at once, and the end of the keys they see."""
+    for start in range(0, length, BLOCK):
+        end = min(start + BLOCK, length)
+        yield slice(start, end), end if causal else length
+
+
+def _batched(part: torch.Tensor, groups: int, length: int) -> torch.Tensor:
+    """(1, heads, rows x length, dim) as (groups x rows, heads of a group, length, dim)."""
+    return part[0].unflatten(1, (-1, length)).unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1).contiguous()
+
+
+def _unbatched(part: torch.Tensor, groups: int) -> torch.Tensor:
     """The way back."""
-    parts = rows.unflatten(0, (groups, -1)).unflatten(2, (-1, length))
-    return parts.transpose(1, 2).flatten(2, 3).flatten(0, 1)[None]
+    return part.unflatten(0, (groups, -1)).transpose(1, 2).flatten(2, 3).flatten(0, 1)[None]
 
 
-def _shares_of_alike(tall: torch.Tensor, keys: torch.Tensor, length: int, causal: bool) -> torch.Tensor:
-    return _softmax(tall, keys, _causal_after(0, length, tall) if causal else None)
+def _row_shares(queries: torch.Tensor, keys: torch.Tensor, rows: Rows, here: slice, causal: bool) -> torch.Tensor:
+    """Attention probabilities (groups x rows, heads of a group x queries, keys) of queries (groups x rows, heads of a group, queries, dim)."""
+    tall, num_queries = queries.flatten(1, 2), here.stop - here.start
+    if rows.mask is None:
+        return _softmax(tall, keys, _causal_after(keys.shape[1] - num_queries, num_queries, tall) if causal else None)
+    scores = torch.bmm(tall, keys.transpose(1, 2))
+    scores.view(-1, len(rows.mask), queries.shape[1], num_queries, keys.shape[1]).add_(rows.mask[:, None, here, : keys.shape[1]])
+    return scores.softmax(dim=-1)
 
 
 @dataclass(frozen=True)

@@ -73,11 +73,11 @@ def cut(tokens: NDArray[Any], starts: Sequence[int], length: int) -> NDArray[np.
     return np.stack([np.asarray(tokens[start : start + length], dtype=np.int64) for start in starts])
 
 
-def in_order(split: ShardSplit, context: int, max_tokens: int, seed: int = 0) -> Iterator[Block]:
-    """The blocks that a validation scores: from the beginning, or, of a larger split, a sample that is always the same."""
+def in_order(split: ShardSplit, context: int, max_tokens: int, rows: int = 1, seed: int = 0) -> Iterator[Block]:
+    """The blocks that a validation scores, some `rows` at a time: all, or, of a larger split, a sample that is always the same."""
     count = max(1, (len(split.tokens) - 1) // context)
     chosen = list(range(count))
     if count * context > max_tokens:
         chosen = sorted(random.Random(seed).sample(chosen, max(1, max_tokens // context)))
-    for index in chosen:
-        yield Block(tokens=cut(split.tokens, [index * context], min(context + 1, len(split.tokens))))
+    for at in range(0, len(chosen), rows):
+        yield Block(tokens=cut(split.tokens, [index * context for index in chosen[at : at + rows]], min(context + 1, len(split.tokens))))

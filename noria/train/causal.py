@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from noria.data import ShardSplit
-from noria.train.attention import Segment
+from noria.train.attention import Rows
 from noria.train.blocks import Block, BlockSteps, in_order
 from noria.train.objective import Loss
 from noria.train.output import summed_loss
@@ -21,10 +21,11 @@ class Causal:
     Args:
         document_id: the token that begins each document.
         context: tokens of a block. rows: blocks of a step. micro_rows: blocks that go through the model at once.
+        compiled: whether the loss over the vocabulary is compiled.
     """
 
-    def __init__(self, document_id: int, context: int, rows: int, micro_rows: int, seed: int) -> None:
-        self.document_id = document_id
+    def __init__(self, document_id: int, context: int, rows: int, micro_rows: int, seed: int, compiled: bool = False) -> None:
+        self.document_id, self.compiled = document_id, compiled
         self.context, self.rows, self.micro_rows, self.seed = context, rows, micro_rows, seed
 
     def steps(self, split: ShardSplit) -> BlockSteps:
@@ -33,7 +34,7 @@ class Causal:
     def score(self, model: Any, split: ShardSplit, max_tokens: int) -> dict[str, float]:
         """Mean loss in nats a token, and in bits a byte of text, which tokenizers do not change."""
         total, count = 0.0, 0
-        for block in in_order(split, self.context, max_tokens):
+        for block in in_order(split, self.context, max_tokens, self.micro_rows):
             total += self.loss(model, block).total.item()
             count += block.tokens.shape[0] * (block.tokens.shape[1] - 1)
         loss = total / max(count, 1)
@@ -42,17 +43,21 @@ class Causal:
     def loss(self, model: Any, block: Block) -> Loss:
         tokens = torch.from_numpy(block.tokens).to(model.device)
         read, targets = tokens[:, :-1], tokens[:, 1:]
-        segments, positions = layout(read, self.document_id)
-        output = model.base_model(input_ids=read.reshape(1, -1), position_ids=positions, use_cache=False, segments=segments)
-        return Loss(total=summed_loss(output.last_hidden_state[0], model.get_output_embeddings().weight, targets.flatten()))
+        rows, positions = layout(read, self.document_id)
+        output = model.base_model(input_ids=read.reshape(1, -1), position_ids=positions, use_cache=False, segments=rows)
+        weight = model.get_output_embeddings().weight
+        return Loss(total=summed_loss(output.last_hidden_state[0], weight, targets.flatten(), self.compiled and model.training))
 
 
-def layout(tokens: torch.Tensor, document_id: int) -> tuple[list[Segment], torch.Tensor]:
-    """Which tokens (blocks, time) see one another, laid out in one row, and their positions (1, blocks x time): a document begins at 0."""
+def layout(tokens: torch.Tensor, document_id: int) -> tuple[Rows, torch.Tensor]:
+    """Which tokens of blocks (blocks, time) see one another, and their positions (1, blocks x time): a document begins at 0."""
     begins = tokens == document_id
     begins[:, 0] = True
-    starts = begins.flatten().nonzero()[:, 0]
-    total = tokens.numel()
-    ends = torch.cat((starts[1:], starts.new_tensor([total])))
-    positions = torch.arange(total, device=tokens.device) - torch.repeat_interleave(starts, ends - starts)
-    return [Segment(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)], positions[None]
+    time = torch.arange(tokens.shape[1], device=tokens.device)
+    starts = torch.where(begins, time, 0).cummax(dim=1).values
+    positions = (time - starts).reshape(1, -1)
+    if not begins[:, 1:].any():
+        return Rows(tokens.shape[1]), positions
+    sees = (time[:, None] >= time) & (starts[:, :, None] == starts[:, None, :])
+    kind = torch.get_autocast_dtype(tokens.device.type) if torch.is_autocast_enabled(tokens.device.type) else torch.float32
+    return Rows(tokens.shape[1], torch.zeros(sees.shape, dtype=kind, device=tokens.device).masked_fill_(~sees, float("-inf"))), positions

@@ -25,6 +25,7 @@ from noria.model import ARCHITECTURES, Tokenizer, check_architecture, load_token
 from noria.store import hardware, versions, write_file
 from noria.train import checkpoint
 from noria.train.attention import use_own_attention, use_packed_attention
+from noria.train.compiled import compiles, use_compiled_layers
 from noria.train.curve import draw
 from noria.train.dropout import use_dropout
 from noria.train.loop import native_bfloat16
@@ -256,6 +257,8 @@ def prepare_model(model: Any, config: PretrainConfig) -> torch.dtype:
     dtype = _precision(config)
     use_lean_products(model, dtype)
     use_dropout(model, config.dropout)
+    if compiles(config.compile, config.minutes):
+        use_compiled_layers(model, dtype, config.dropout)
     if config.checkpoint_activations:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return dtype

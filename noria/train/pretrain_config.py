@@ -69,6 +69,8 @@ class PretrainConfig(Section):
     """Share of what each layer adds that is left out; worth setting where the corpus is seen many times."""
     average: float | None = Field(default=None, gt=0, lt=1)
     """Memory of the exponential average of the weights, which is then what is validated and kept; None: no average."""
+    compile: bool | None = None
+    """Compile the layers of a llama (`torch.compile`); None: in runs of a quarter of an hour or more, where there is a C++ compiler."""
     checkpoint_activations: bool = False
     """Compute activations again on the way back instead of keeping them: a third more work, a fraction of the memory."""
     spike: float | None = Field(default=8.0, gt=0)

@@ -7,6 +7,7 @@ from noria.data import ShardSplit
 from noria.errors import ConfigError
 from noria.model import DENOISE_TOKENS, ENCODER_TOKENS, Tokenizer
 from noria.train.causal import Causal
+from noria.train.compiled import compiles
 from noria.train.denoise import Denoise, DenoiseIds
 from noria.train.masked import EncoderIds, Masked
 from noria.train.pretrain_config import PretrainConfig
@@ -42,7 +43,7 @@ def make_objective(config: PretrainConfig, tokenizer: Tokenizer, context: int, b
         return Denoise(ids, config.noise, config.span, context, rows, micro_rows, config.seed)
     if tokenizer.bos_id is None:
         raise ConfigError("The tokenizer has no token that begins a document (`bos_token`). Leave `--tokenizer` out, or name one that has.")
-    return Causal(tokenizer.bos_id, context, rows, micro_rows, config.seed)
+    return Causal(tokenizer.bos_id, context, rows, micro_rows, config.seed, compiles(config.compile, config.minutes))
 
 
 def sentence_weight(config: PretrainConfig) -> float:

@@ -1,5 +1,6 @@
 """Packing and sharing change the work, not the result: log-probabilities and gradients equal those of the sequences one by one."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from transformers import PreTrainedModel
 
 from noria.testing.tiny_training import tiny_model
 from noria.train import attention
-from noria.train.attention import Segment, pack_row, token_logprobs, use_own_attention, use_packed_attention
+from noria.train.attention import Rows, Segment, pack_row, packed_attention, token_logprobs, use_own_attention, use_packed_attention
 
 SHARED = tuple(range(10, 21))
 SEQUENCES = [(*SHARED, 30, 31, 32, 33), (5, 6, 7, 8), (*SHARED, 40, 41), (9, 1, 2, 3, 4, 5), (*SHARED, 30, 50, 51)]
@@ -76,16 +77,45 @@ def test_any_prefix_length_gives_the_same(prefix: int) -> None:
 
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("kept", [0, 1 << 30])
-def test_segments_of_one_length_attend_as_one_after_the_other(monkeypatch: pytest.MonkeyPatch, kept: int, causal: bool) -> None:
+@pytest.mark.parametrize("block", [512, 4])
+def test_rows_attend_as_segments_one_after_the_other(monkeypatch: pytest.MonkeyPatch, kept: int, block: int, causal: bool) -> None:
     monkeypatch.setattr(attention, "MAX_KEPT_BYTES", kept)
+    monkeypatch.setattr(attention, "BLOCK", block)
     torch.manual_seed(0)
     query = torch.randn(1, 4, 30, 6, dtype=torch.float64, requires_grad=True)
     key, value = (torch.randn(1, 2, 30, 6, dtype=torch.float64, requires_grad=True) for _ in range(2))
     segments = [Segment(start, start + 10) for start in (0, 10, 20)]
     upon = torch.randn(1, 30, 4, 6, dtype=torch.float64)
+    layer: Any = SimpleNamespace(is_causal=causal)
     found = []
-    for attend, how in ((attention._AttendAlike, 10), (attention._Attend, segments)):  # pyright: ignore[reportPrivateUsage]
-        out: Any = attend.apply(query, key, value, how, causal)
+    for attend in (
+        lambda: attention._AttendRows.apply(query, key, value, Rows(10), causal),  # pyright: ignore[reportPrivateUsage]
+        lambda: attention._Attend.apply(query, key, value, segments, causal),  # pyright: ignore[reportPrivateUsage]
+        lambda: attention._rows_by_torch(query * 1.0, key, value, Rows(10), causal, 0.0),  # pyright: ignore[reportPrivateUsage]
+        lambda: packed_attention(layer, query, key, value, None, scaling=1.0, segments=segments)[0],
+    ):
+        out: Any = attend()
         found.append([out, *torch.autograd.grad(out, (query, key, value), upon)])
+    for others in found[1:]:
+        for mine, theirs in zip(found[0], others, strict=True):
+            torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("block", [512, 4])
+def test_a_mask_parts_documents_within_a_row(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr(attention, "BLOCK", block)
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, heads, 20, 6, dtype=torch.float64, requires_grad=True) for heads in (4, 2, 2))
+    segments = [Segment(0, 7), Segment(7, 10), Segment(10, 20)]
+    document = torch.tensor([[0] * 7 + [1] * 3, [2] * 10])
+    sees = (document[:, :, None] == document[:, None]) & torch.ones(10, 10, dtype=torch.bool).tril()
+    mask = torch.zeros(2, 10, 10, dtype=torch.float64).masked_fill(~sees, float("-inf"))
+    upon = torch.randn(1, 20, 4, 6, dtype=torch.float64)
+    found = []
+    for how in (Rows(10, mask), segments):
+        out = packed_attention(torch.nn.Module(), query, key, value, None, scaling=1.0, segments=how)[0]
+        found.append([out, *torch.autograd.grad(out, (query, key, value), upon)])
+    by_torch = attention._rows_by_torch(query, key, value, Rows(10, mask), True, 0.0)  # pyright: ignore[reportPrivateUsage]
+    torch.testing.assert_close(by_torch, found[0][0])
     for mine, theirs in zip(*found, strict=True):
         torch.testing.assert_close(mine, theirs)

@@ -78,9 +78,14 @@ def test_documents_in_one_block_do_not_see_one_another() -> None:
 
 
 def test_layout_begins_anew_at_each_row_and_document() -> None:
-    segments, positions = layout(torch.tensor([[3, 3, BEGIN, 3], [3, 3, 3, 3]]), BEGIN)
-    assert [(s.start, s.end) for s in segments] == [(0, 2), (2, 4), (4, 8)]
+    rows, positions = layout(torch.tensor([[3, 3, BEGIN, 3], [3, 3, 3, 3]]), BEGIN)
+    assert rows.mask is not None
+    assert (rows.mask == 0).tolist() == [
+        [[True, False, False, False], [True, True, False, False], [False, False, True, False], [False, False, True, True]],
+        torch.ones(4, 4, dtype=torch.bool).tril().tolist(),
+    ]
     assert positions.tolist() == [[0, 1, 0, 1, 0, 1, 2, 3]]
+    assert layout(torch.tensor([[3, 3], [BEGIN, 3]]), BEGIN)[0].mask is None
 
 
 def test_validation_takes_the_same_sample(tmp_path: Path) -> None:

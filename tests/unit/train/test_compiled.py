@@ -1,0 +1,56 @@
+"""Compiled layers and losses give the values and gradients of those that transformers wrote."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+
+from noria.testing.tiny_training import tiny_model
+from noria.train.attention import Rows, use_packed_attention
+from noria.train.compiled import can_compile, compiles, use_compiled_layers
+from noria.train.output import summed_loss
+
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.skipif(not can_compile(), reason="there is no C++ compiler"),
+]
+
+
+def hidden_and_gradients(model: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    model.train()
+    hidden = model.base_model(input_ids=torch.arange(20)[None] * 7 % 60, use_cache=False, segments=Rows(10)).last_hidden_state
+    hidden.square().sum().backward()
+    return hidden, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def test_layers_compute_the_same() -> None:
+    model: Any = tiny_model()
+    use_packed_attention(model)
+    expected, expected_gradients = hidden_and_gradients(copy.deepcopy(model))
+    assert use_compiled_layers(model, torch.float32, 0.0)
+    hidden, gradients = hidden_and_gradients(model)
+    torch.testing.assert_close(hidden, expected, atol=1e-5, rtol=1e-5)
+    assert set(gradients) == set(expected_gradients)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected_gradients[name], atol=1e-4, rtol=1e-4)
+
+
+def test_the_loss_over_the_vocabulary_is_the_same() -> None:
+    torch.manual_seed(0)
+    hidden, weight, targets = torch.randn(30, 8), torch.randn(40, 8), torch.randint(40, (30,))
+    found = []
+    for compiled in (False, True):
+        inputs = [hidden.clone().requires_grad_(), weight.clone().requires_grad_()]
+        loss = summed_loss(*inputs, targets, compiled)
+        found.append([loss, *torch.autograd.grad(loss, inputs)])
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_what_is_compiled_by_itself() -> None:
+    assert compiles(None, 60)
+    assert not compiles(None, 5)
+    assert not compiles(None, None)
+    assert compiles(True, None)
