@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from datatrove.data import Document
+from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.filters.base_filter import BaseFilter
 from numpy.typing import NDArray
 
 from noria.data.grams import character_windows
+from noria.data.personal import unloaded
 
 FUNCTION_CHARACTERS = frozenset("的了是在和有不这這也就都而与與之其以为為于者")
 """What hardly a Chinese text does without, of today or classical, in either script."""
@@ -50,6 +51,15 @@ class InLanguage(BaseFilter):
             return self.inner.filter(doc)
         except (ArithmeticError, ValueError, IndexError, AssertionError):  # a text that the rule was not written for, such as one of symbols alone
             return False, "rule_failed"
+
+
+class ByWords(InLanguage):
+    """The same of a filter that cuts texts into words with spaCy."""
+
+    def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
+        with unloaded("torch", "transformers"):  # spaCy would load them for models that nothing here uses
+            import spacy  # noqa: F401  # pyright: ignore[reportUnusedImport]
+        return super().run(data, rank, world_size)
 
 
 class CharacterRepetition(BaseFilter):

@@ -21,7 +21,7 @@ from datatrove.pipeline.formatters import FTFYFormatter
 
 from noria.data.build_config import BuildConfig, Rule
 from noria.data.final_steps import FindDuplicates, WriteCorpus
-from noria.data.quality import CharacterRepetition, ChineseQuality, InLanguage
+from noria.data.quality import ByWords, CharacterRepetition, ChineseQuality, InLanguage
 from noria.data.steps import Decontaminate, DroppedWriter, Identify, Keep, Progress, ReadFiles, Redact, Tally
 
 SCRATCH = ".build"
@@ -116,11 +116,11 @@ Dropping = Callable[[str], DroppedWriter]
 
 
 def _english(rule: BaseFilter, step: str, dropped: Dropping) -> list[PipelineStep]:
-    return [InLanguage(rule, ENGLISH, dropped(step))]
+    return [ByWords(rule, ENGLISH, dropped(step))]
 
 
 def _repetition(_: BuildConfig, dropped: Dropping) -> list[PipelineStep]:
-    words = InLanguage(GopherRepetitionFilter(), ENGLISH, dropped("repetition"))
+    words = ByWords(GopherRepetitionFilter(), ENGLISH, dropped("repetition"))
     return [words, InLanguage(CharacterRepetition(), ENGLISH, dropped("character_repetition"), others=True)]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from noria.data.documents import Document, Item, Unread
 from noria.data.parse import WIKI_SUFFIX
@@ -21,9 +21,9 @@ ARTICLES = "0"
 
 def read_dump(path: Path, stream: IO[bytes], parser: Parser) -> Iterator[Item]:
     """Raises DataError where the file is no dump; a page that cannot be parsed is `Unread`."""
-    root: ElementTree.Element | None = None
+    root: ET.Element | None = None
     base = ""
-    for event, element in ElementTree.iterparse(stream, events=("start", "end")):
+    for event, element in ET.iterparse(stream, events=("start", "end")):
         if root is None:
             root = element
             if _name(root) != "mediawiki":
@@ -37,7 +37,7 @@ def read_dump(path: Path, stream: IO[bytes], parser: Parser) -> Iterator[Item]:
             root.clear()  # the tree would grow with every page
 
 
-def _page(path: Path, page: ElementTree.Element, base: str, parser: Parser) -> Iterator[Item]:
+def _page(path: Path, page: ET.Element, base: str, parser: Parser) -> Iterator[Item]:
     fields = {_name(child): child for child in page}
     title, revision = _text(fields.get("title")), fields.get("revision")
     if _text(fields.get("ns")) not in ("", ARTICLES) or "redirect" in fields or revision is None:
@@ -54,9 +54,9 @@ def _page(path: Path, page: ElementTree.Element, base: str, parser: Parser) -> I
     yield Document(text=f"{title}\n\n{text}", id=f"{path}:{_text(fields.get('id')) or title}", source=str(path), url=url)
 
 
-def _name(element: ElementTree.Element) -> str:
+def _name(element: ET.Element) -> str:
     return element.tag.rpartition("}")[2]
 
 
-def _text(element: ElementTree.Element | None) -> str:
+def _text(element: ET.Element | None) -> str:
     return (element.text or "") if element is not None else ""
