@@ -62,7 +62,7 @@ def open_corpus(paths: Sequence[Path]) -> Corpus:
     passed_over: Counter[str] = Counter()
     for path in paths:
         if not path.exists() and has_magic(str(path)):
-            found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+            found = sorted(p for p in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if not p.name.startswith("."))
             if not found:
                 raise DataError(f"No file matches '{path}'. Check the pattern.")
         else:
