@@ -1,7 +1,7 @@
 """Task files and corpora: read, clean, find near-duplicates, split training from evaluation without a leak.
 
-Task files: JSONL of the formats in `noria.data.examples`; out come their rows as frozen models. Corpora: files of any kind; out come documents, or, with
-`noria.data.build`, a clean corpus folder (not imported here, for it needs the extra `corpus`).
+Task files are JSONL of the formats in `noria.data.examples`; out come their rows as frozen models. Corpora are files of any kind; out come documents,
+or, with `noria.data.build`, a clean corpus folder (not imported here: it needs the extra `corpus`).
 """
 
 from noria.data.corpus import Corpus, open_corpus, split_of

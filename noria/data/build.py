@@ -72,15 +72,10 @@ def build(config: BuildConfig, paths: Sequence[Path], out: Path, report: Report,
         _refuse_other(out, made.request, _asked(config, paths, against))
         return made
     recipe = begin(config, paths, out, against)
-    from datatrove.executor.local import LocalPipelineExecutor
+    from noria.data.local import LocalExecutor
 
-    from noria.data.steps import quiet
-
-    quiet()
     for stage in recipe.stages():
-        log_dir = str(recipe.log_dir(stage.name))
-        workers = _num_workers(recipe, stage.num_tasks)
-        executor = LocalPipelineExecutor(pipeline=stage.steps, tasks=stage.num_tasks, workers=workers, logging_dir=log_dir)
+        executor = LocalExecutor(stage, recipe.log_dir(stage.name), _num_workers(recipe, stage.num_tasks))
         with disk_errors(out, only_full=True), _watched(recipe.progress_dir(stage.name), stage.num_tasks, stage.name, report):
             executor.run()
     return finish(recipe)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from noria.data.contents import Funnel
 from noria.data.minhash import NUM_BANDS, SKETCH_BYTES, digest, signature
 from noria.store import write_file
+from noria.store.files import sync
 
 Row = dict[str, Any]
 
@@ -47,6 +48,7 @@ class KeptWriter:
     def finish(self, funnel: Funnel) -> None:
         self._files["offsets"].write(np.uint64(self._files["jsonl"].tell()).tobytes())
         for file in self._files.values():
+            sync(file)
             file.close()
         write_file(Path(f"{self._stem}.funnel.json"), [funnel.model_dump_json()])
 

@@ -58,15 +58,16 @@ def read_documents(path: Path, parser: Parser, track: Track, limits: TextLimits 
     try:
         with open_stream(path, track) as stream:
             if suffix_of(path) in TEXT_SUFFIXES:
-                yield from _text(path, stream, limits or TextLimits())
+                yield from _text(path, stream, limits or TextLimits(), track)
             else:
                 yield from READERS[suffix_of(path)](path, stream, parser)
-        track.num_finished_bytes += path.stat().st_size
     except DependencyError:
         raise
     except Exception as error:  # noqa: BLE001 - a library may raise anything on a broken file
         reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {' '.join(str(error).split())!s:.200}"
         yield Unread(source=str(path), reason=reason)
+    track.raw = None
+    track.num_finished_bytes += path.stat().st_size if path.is_file() else 0
 
 
 @contextmanager
@@ -105,10 +106,10 @@ def check_libraries(files: list[Path]) -> None:
 def _zstandard(raw: IO[bytes]) -> IO[bytes]:
     import zstandard
 
-    return cast(IO[bytes], zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True))
+    return io.BufferedReader(cast(Any, zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)))
 
 
-def _text(path: Path, stream: IO[bytes], limits: TextLimits) -> Iterator[Item]:
+def _text(path: Path, stream: IO[bytes], limits: TextLimits, track: Track) -> Iterator[Item]:
     head = stream.read(limits.max_whole_bytes + 1)
     if len(head) <= limits.max_whole_bytes:
         text = decode(head).replace("\r\n", "\n").replace("\r", "\n")
@@ -118,7 +119,7 @@ def _text(path: Path, stream: IO[bytes], limits: TextLimits) -> Iterator[Item]:
         return
     encoding = encoding_of(head[: head.rfind(b"\n", 0, 1 << 20) + 1] or head)
     del head
-    with open_stream(path) as again, io.TextIOWrapper(cast(Any, again), encoding=encoding) as lines:
+    with open_stream(path, track) as again, io.TextIOWrapper(cast(Any, again), encoding=encoding) as lines:
         for number, piece in enumerate(_pieces(lines, limits.piece_characters), 1):
             yield Document(text=piece, id=f"{path}#{number}", source=str(path))
 

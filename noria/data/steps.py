@@ -25,7 +25,6 @@ from noria.data.language import identify
 from noria.data.parser import Parser
 from noria.data.personal import LABELS, Entity, PersonalData, same_value
 from noria.data.readers import Track, read_documents
-from noria.store import write_file
 
 Verdict = bool | tuple[bool, str]
 _SECONDS_BETWEEN_REPORTS = 0.3
@@ -51,6 +50,10 @@ class Tally:
     """What happens to the documents of one task; its steps share one."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin another task: some executors run several with the same steps."""
         self.came_in = Amount()
         self.dropped: dict[tuple[str, str], Amount] = {}
         self.redacted: Counter[str] = Counter()
@@ -77,8 +80,9 @@ class DroppedWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._rows is not None:
-            self._rows.close()
+        rows, self._rows = self._rows, None
+        if rows is not None:
+            rows.close()
 
     def write(self, document: Document, rank: int = 0) -> None:
         reason = str(document.metadata.pop("filter_reason", None) or self._step)
@@ -112,7 +116,8 @@ class Progress:
         now = time.monotonic()
         if now >= self._next or done >= total:
             self._next = now + _SECONDS_BETWEEN_REPORTS
-            write_file(self._folder / f"{rank:05d}", [f"{done / max(total, 1):.4f}"])
+            self._folder.mkdir(parents=True, exist_ok=True)
+            (self._folder / f"{rank:05d}").write_text(f"{done / max(total, 1):.4f}", encoding="utf-8")
 
 
 class ReadFiles(Step):
@@ -133,6 +138,7 @@ class ReadFiles(Step):
         return cast(DocumentsPipeline, self._documents(rank, self.files[rank::world_size]))
 
     def _documents(self, rank: int, files: list[Path]) -> Iterator[Document]:
+        self.tally.reset()
         for path in self.dropped_dir.glob(f"*-{rank:05d}.jsonl.gz"):  # of a run that was killed
             path.unlink()
         total = sum(path.stat().st_size for path in files if path.is_file())

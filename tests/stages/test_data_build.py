@@ -255,7 +255,11 @@ def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(tmp_path: Path
 
 @pytest.mark.parametrize("rule", ["repetition", "gopher", "c4", "fineweb", "chinese"])
 def test_each_rule_can_be_left_out(tmp_path: Path, rule: str) -> None:
-    texts = ["Short, but whole, and that is all there is to say of the one and only line in this file.", "很短，但是完整。"]
+    english_text = (
+        "This note is short, but it says all that there is to say of the matter. Nobody has to read further than the third sentence to know "
+        "where the keys of the old mill are kept. They hang behind the door of the kitchen."
+    )
+    texts = [english_text, "很短，但是完整。"]
     source = write_rows(tmp_path / "a.jsonl", [{"text": text} for text in texts])
     every = ("repetition", "gopher", "c4", "fineweb", "chinese")
     assert run([source], tmp_path / "none", rules=()).contents.total.documents == 2

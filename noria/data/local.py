@@ -1,0 +1,65 @@
+"""Runs a stage of a corpus on this machine: datatrove's executor base, with processes that do not outlive the one that started them.
+
+datatrove's own `LocalPipelineExecutor` runs the recipe as well, but when it is killed its helper processes stay, and one of them may still write
+while the same command runs again.
+"""
+
+import ctypes
+import multiprocessing
+import signal
+import sys
+from copy import deepcopy
+from pathlib import Path
+
+from datatrove.executor.base import DistributedEnvVars, PipelineExecutor
+
+from noria.data.recipe import Stage
+from noria.data.steps import quiet
+
+_PR_SET_PDEATHSIG = 1
+
+
+class LocalExecutor(PipelineExecutor):
+    """The tasks of one stage that are not done yet, one after another or several at a time."""
+
+    def __init__(self, stage: Stage, log_dir: Path, num_workers: int) -> None:
+        super().__init__(stage.steps, str(log_dir.absolute()))
+        self.num_tasks = stage.num_tasks
+        self.num_workers = num_workers
+
+    def run(self) -> None:
+        quiet()
+        ranks = self.get_incomplete_ranks()
+        if self.num_workers == 1 or len(ranks) < 2:
+            for rank in ranks:
+                self.run_task(rank)
+            return
+        # A server that forks clean processes: this one has threads, which a fork of it would not have.
+        context = multiprocessing.get_context("forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn")
+        with context.Pool(min(self.num_workers, len(ranks)), initializer=_die_with_parent) as pool:
+            for _ in pool.imap_unordered(self.run_task, ranks):
+                pass
+
+    def run_task(self, rank: int) -> None:
+        """Run one task with steps of its own."""
+        deepcopy(self)._run_for_rank(rank, local_rank=1)
+
+    @property
+    def world_size(self) -> int:
+        return self.num_tasks
+
+    def get_distributed_env(self, node_rank: int = -1) -> DistributedEnvVars:
+        del node_rank
+        return DistributedEnvVars(
+            datatrove_node_ips="localhost",
+            datatrove_cpus_per_task="1",
+            datatrove_mem_per_cpu="-1",
+            datatrove_gpus_on_node="0",
+            datatrove_executor="LOCAL",
+        )
+
+
+def _die_with_parent() -> None:
+    """End this process when the one that forked it ends, however it does (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
