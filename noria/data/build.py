@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict
 
 from noria.data.build_config import BuildConfig
@@ -22,7 +23,7 @@ from noria.data.contents import Contents, Funnel
 from noria.data.corpus import BUILT, open_corpus
 from noria.data.parse import INSTALL_CORPUS
 from noria.data.picture import funnel_picture
-from noria.errors import ArtifactError, ConfigError, DataError, DependencyError
+from noria.errors import ArtifactError, ConfigError, DataError, DependencyError, StoreError
 from noria.store import hardware, versions, write_file
 from noria.store.files import disk_errors
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from noria.data.recipe import Recipe
 
 PICTURE = "funnel.svg"
+SCRATCH = ".build"
 LIBRARIES = ("datatrove", "ftfy", "py3langid", "trafilatura", "markitdown", "mwparserfromhell", "warcio", "pyarrow", "spacy", "presidio-analyzer")
 _BYTES_WORTH_A_WORKER = 20_000_000
 """A process of its own takes seconds to start."""
@@ -70,15 +72,17 @@ def build(config: BuildConfig, paths: Sequence[Path], out: Path, report: Report,
     if (out / BUILT).is_file():
         made = read_manifest(out)
         _refuse_other(out, made.request, _asked(config, paths, against))
+        shutil.rmtree(out / SCRATCH, ignore_errors=True)  # a kill may have left it
         return made
     recipe = begin(config, paths, out, against)
     from noria.data.local import LocalExecutor
 
-    for stage in recipe.stages():
-        executor = LocalExecutor(stage, recipe.log_dir(stage.name), _num_workers(recipe, stage.num_tasks))
-        with disk_errors(out, only_full=True), _watched(recipe.progress_dir(stage.name), stage.num_tasks, stage.name, report):
-            executor.run()
-    return finish(recipe)
+    with _alone(recipe):
+        for stage in recipe.stages():
+            executor = LocalExecutor(stage, recipe.log_dir(stage.name), _num_workers(recipe, stage.num_tasks))
+            with disk_errors(out, only_full=True), _watched(recipe.progress_dir(stage.name), stage.num_tasks, stage.name, report):
+                executor.run()
+        return finish(recipe)
 
 
 def begin(config: BuildConfig, paths: Sequence[Path], out: Path, against: Sequence[Path] = ()) -> "Recipe":
@@ -93,7 +97,7 @@ def begin(config: BuildConfig, paths: Sequence[Path], out: Path, against: Sequen
         from noria.data.recipe import Recipe
     except ImportError as error:
         raise DependencyError(f"Building a corpus needs {error.name}. {INSTALL_CORPUS}") from error
-    recipe = Recipe(config=config, files=files, passed_over=corpus.passed_over, against=tuple(against), out=out)
+    recipe = Recipe(config=config, files=files, passed_over=corpus.passed_over, against=tuple(against), out=out, scratch=out / SCRATCH)
     _claim(recipe, _asked(config, paths, against))
     return recipe
 
@@ -174,6 +178,16 @@ def _num_workers(recipe: "Recipe", num_tasks: int) -> int:
         num_bytes = sum(path.stat().st_size for path in recipe.files)
         wanted = min(hardware()["cpus"] or 1, num_bytes // _BYTES_WORTH_A_WORKER)
     return max(1, min(wanted, num_tasks))
+
+
+@contextmanager
+def _alone(recipe: "Recipe") -> Generator[None]:
+    """Keep a second process out of the folder; the lock goes with whoever holds it."""
+    try:
+        with FileLock(recipe.scratch / "lock", timeout=0, is_singleton=False):
+            yield
+    except Timeout as error:
+        raise StoreError(f"Another `noria data build` is at work in '{recipe.out}'. Wait for it, or stop it and run this again.") from error
 
 
 @contextmanager

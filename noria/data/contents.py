@@ -6,7 +6,7 @@ Tokens are estimated from characters: a byte-level BPE of 32,768 tokens makes ab
 import re
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,6 +15,11 @@ LETTERS_PER_TOKEN, IDEOGRAPHS_PER_TOKEN = 4.3, 1.4
 MAX_NAMES = 1000
 """Sources and licences that are counted by name; the rest is counted together."""
 OTHERS = "(others)"
+
+
+StepName = Literal["read", "language", "repetition", "character_repetition", "gopher", "c4", "fineweb", "chinese", "contamination", "duplicates"]
+STEPS: tuple[StepName, ...] = get_args(StepName)
+"""What may drop a document, in the order in which documents pass."""
 
 
 class Amount(BaseModel):
@@ -33,7 +38,7 @@ class Dropped(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    step: str
+    step: StepName
     reason: str
     documents: int
     bytes: int
@@ -55,9 +60,9 @@ class Funnel(BaseModel):
 
     @classmethod
     def sum(cls, parts: Iterable[Self]) -> Self:
-        """All parts together; their steps in the order of first appearance."""
+        """All parts together, in the order of the steps, the largest loss of each first."""
         came_in, went_out, redacted = Amount(), Amount(), Counter[str]()
-        dropped: dict[tuple[str, str], Amount] = {}
+        dropped: dict[tuple[StepName, str], Amount] = {}
         for part in parts:
             came_in.add(part.came_in.documents, part.came_in.bytes)
             went_out.add(part.went_out.documents, part.went_out.bytes)
@@ -65,7 +70,8 @@ class Funnel(BaseModel):
             for loss in part.dropped:
                 dropped.setdefault((loss.step, loss.reason), Amount()).add(loss.documents, loss.bytes)
         losses = tuple(Dropped(step=s, reason=r, documents=a.documents, bytes=a.bytes) for (s, r), a in dropped.items())
-        return cls(came_in=came_in, dropped=losses, went_out=went_out, redacted=dict(sorted(redacted.items())))
+        ordered = sorted(losses, key=lambda loss: (STEPS.index(loss.step), -loss.documents, loss.reason))
+        return cls(came_in=came_in, dropped=tuple(ordered), went_out=went_out, redacted=dict(sorted(redacted.items())))
 
 
 class Contents(BaseModel):

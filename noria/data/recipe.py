@@ -20,11 +20,11 @@ from datatrove.pipeline.filters.base_filter import BaseFilter
 from datatrove.pipeline.formatters import FTFYFormatter
 
 from noria.data.build_config import BuildConfig, Rule
+from noria.data.contents import StepName
 from noria.data.final_steps import FindDuplicates, WriteCorpus
 from noria.data.quality import ByWords, CharacterRepetition, ChineseQuality, InLanguage
 from noria.data.steps import Decontaminate, DroppedWriter, Identify, Keep, Progress, ReadFiles, Redact, Tally
 
-SCRATCH = ".build"
 BYTES_PER_TASK = 32_000_000
 ENGLISH, CHINESE = ("en",), ("zh",)
 
@@ -47,10 +47,8 @@ class Recipe:
     passed_over: dict[str, int]
     against: tuple[Path, ...]
     out: Path
-
-    @property
-    def scratch(self) -> Path:
-        return self.out / SCRATCH
+    scratch: Path
+    """Folder of what is needed on the way."""
 
     @property
     def kept_dir(self) -> Path:
@@ -83,7 +81,7 @@ class Recipe:
     def _cleaning(self) -> list[PipelineStep]:
         config, tally, dropped_dir = self.config, Tally(), self.out / "dropped"
 
-        def dropped(step: str) -> DroppedWriter:
+        def dropped(step: StepName) -> DroppedWriter:
             return DroppedWriter(dropped_dir, step, tally)
 
         steps: list[PipelineStep] = [ReadFiles(self.files, dropped("read"), dropped_dir, tally, Progress(self.progress_dir("cleaning")))]
@@ -112,10 +110,10 @@ def executors(recipe: Recipe, make: Callable[..., Any]) -> list[Any]:
     return made
 
 
-Dropping = Callable[[str], DroppedWriter]
+Dropping = Callable[[StepName], DroppedWriter]
 
 
-def _english(rule: BaseFilter, step: str, dropped: Dropping) -> list[PipelineStep]:
+def _english(rule: BaseFilter, step: StepName, dropped: Dropping) -> list[PipelineStep]:
     return [ByWords(rule, ENGLISH, dropped(step))]
 
 

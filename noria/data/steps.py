@@ -17,7 +17,7 @@ from datatrove.pipeline.filters.base_filter import BaseFilter
 from loguru import logger
 
 from noria.data.contamination import read_evaluation
-from noria.data.contents import Amount, Dropped, Funnel
+from noria.data.contents import Amount, Dropped, Funnel, StepName
 from noria.data.documents import Unread
 from noria.data.gzip_rows import GzipRows
 from noria.data.kept import KeptWriter, Row
@@ -55,11 +55,11 @@ class Tally:
     def reset(self) -> None:
         """Begin another task: some executors run several with the same steps."""
         self.came_in = Amount()
-        self.dropped: dict[tuple[str, str], Amount] = {}
+        self.dropped: dict[tuple[StepName, str], Amount] = {}
         self.redacted: Counter[str] = Counter()
         self.went_out = Amount()
 
-    def drop(self, step: str, reason: str, text: str) -> None:
+    def drop(self, step: StepName, reason: str, text: str) -> None:
         self.dropped.setdefault((step, reason), Amount()).add(1, num_bytes(text))
 
     def funnel(self) -> Funnel:
@@ -70,7 +70,7 @@ class Tally:
 class DroppedWriter:
     """Takes what a step drops; datatrove's filters know it as their exclusion writer."""
 
-    def __init__(self, folder: Path, step: str, tally: Tally) -> None:
+    def __init__(self, folder: Path, step: StepName, tally: Tally) -> None:
         self._folder = folder
         self._step = step
         self._tally = tally
