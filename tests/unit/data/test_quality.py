@@ -7,6 +7,8 @@ import pytest
 pytest.importorskip("datatrove")
 
 from datatrove.data import Document
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from noria.data.grams import character_windows
 from noria.data.quality import ByWords, CharacterRepetition, ChineseQuality, InLanguage, repeated_share, top_share
@@ -94,6 +96,23 @@ def test_rules_hold_for_their_languages_alone() -> None:
     all_but_english = InLanguage(CharacterRepetition(), ("en",), others=True)
     assert all_but_english.filter(document("line\n" * 9, "en")) is True
     assert all_but_english.filter(document("line\n" * 9, "fr")) == (False, "equal_lines")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(alphabet=st.one_of(st.characters(), st.sampled_from("\n。#水a ")), max_size=80))
+def test_no_text_breaks_a_rule(text: str) -> None:
+    for rule in (ChineseQuality(min_ideographs=0, min_sentences=0), CharacterRepetition()):
+        rule.filter(document(text))
+
+
+def test_a_text_that_a_rule_cannot_read_is_dropped_with_the_error() -> None:
+    class Broken(CharacterRepetition):
+        def filter(self, doc: Document) -> bool:
+            return len(doc.text) / 0 > 1
+
+    found = document("any")
+    assert InLanguage(Broken(), ("zh",)).filter(found) == (False, "rule_failed")
+    assert found.metadata["detail"] == "ZeroDivisionError: division by zero"
 
 
 def test_english_rules_pass_good_english_and_would_reject_good_chinese() -> None:
