@@ -51,7 +51,7 @@ class Funnel(BaseModel):
     dropped: tuple[Dropped, ...] = ()
     went_out: Amount = Amount()
     redacted: dict[str, int] = {}
-    """Personal data replaced, by kind."""
+    """Values of personal data replaced, by kind; one that comes again in a document counts once."""
 
     @property
     def trimmed_bytes(self) -> int:

@@ -8,7 +8,9 @@ they are not found.
 import ipaddress
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -162,6 +164,44 @@ def same_value(entity: Entity, found: str) -> tuple[str, str]:
     if entity in ("card", "iban", "id_number"):
         return entity, "".join(c for c in found if c.isalnum()).upper()
     return entity, found.casefold()
+
+
+class Placeholders:
+    """Typed placeholders for the values of one conversation or document; the same value gets the same one, in the order of first appearance.
+
+    Args:
+        kept: values, as `same_value` names them, that stay.
+    """
+
+    def __init__(self, data: PersonalData, kept: AbstractSet[tuple[str, str]] = frozenset()) -> None:
+        self._data = data
+        self._kept = kept
+        self._placeholders: dict[tuple[str, str], str] = {}
+        self._numbers: Counter[str] = Counter()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many different values of each kind were replaced."""
+        return dict(self._numbers)
+
+    def text(self, text: str) -> str:
+        """The text without personal data."""
+        pieces: list[str] = []
+        end = 0
+        for span in self._data.find(text):
+            pieces += [text[end : span.start], self._placeholder(span.entity, text[span.start : span.end])]
+            end = span.end
+        return "".join(pieces) + text[end:]
+
+    def _placeholder(self, entity: Entity, found: str) -> str:
+        same = same_value(entity, found)
+        if same in self._kept:
+            return found
+        if same not in self._placeholders:
+            label = LABELS[entity]
+            self._numbers[label] += 1
+            self._placeholders[same] = f"<{label}_{self._numbers[label]}>"
+        return self._placeholders[same]
 
 
 def _presidio(recognizer: Any, entity: Entity, text: str) -> Iterator[Span]:

@@ -23,7 +23,7 @@ from noria.data.gzip_rows import GzipRows
 from noria.data.kept import KeptWriter, Row
 from noria.data.language import identify
 from noria.data.parser import Parser
-from noria.data.personal import LABELS, Entity, PersonalData, same_value
+from noria.data.personal import Entity, PersonalData, Placeholders
 from noria.data.readers import Track, read_documents
 
 Verdict = bool | tuple[bool, str]
@@ -212,24 +212,10 @@ class Redact(Step):
     def _documents(self, data: Iterator[Document]) -> Iterator[Document]:
         personal = PersonalData(self.entities, self.phone_regions, max_remembered=0)
         for document in data:
-            document.text = self._redacted(document.text, personal)
+            placeholders = Placeholders(personal)
+            document.text = placeholders.text(document.text)
+            self.tally.redacted.update(placeholders.counts)
             yield document
-
-    def _redacted(self, text: str, personal: PersonalData) -> str:
-        placeholders: dict[tuple[str, str], str] = {}
-        numbers: Counter[str] = Counter()
-        pieces: list[str] = []
-        end = 0
-        for span in personal.find(text):
-            found, label = text[span.start : span.end], LABELS[span.entity]
-            same = same_value(span.entity, found)
-            if same not in placeholders:
-                numbers[label] += 1
-                placeholders[same] = f"<{label}_{numbers[label]}>"
-            self.tally.redacted[label] += 1
-            pieces += [text[end : span.start], placeholders[same]]
-            end = span.end
-        return "".join(pieces) + text[end:]
 
 
 class Keep(Step):

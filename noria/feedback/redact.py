@@ -4,12 +4,11 @@ Texts, arguments of tool calls and results of tools are treated alike, so a mode
 """
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from noria.data import ChatExample, PreferenceExample, ThumbsExample
-from noria.data.personal import LABELS, Entity, PersonalData, same_value
+from noria.data.personal import LABELS, PersonalData, Placeholders, same_value
 from noria.feedback.config import FeedbackConfig
 from noria.schema import Message, canonical_json
 
@@ -43,14 +42,12 @@ class Redaction:
 
     def __init__(self, data: PersonalData, kept: set[tuple[str, str]]) -> None:
         self._data = data
-        self._kept = kept
-        self._placeholders: dict[tuple[str, str], str] = {}
-        self._numbers: Counter[str] = Counter()
+        self._placeholders = Placeholders(data, kept)
 
     @property
     def counts(self) -> dict[str, int]:
         """How many different values of each kind were replaced."""
-        return dict(self._numbers)
+        return self._placeholders.counts
 
     def message(self, message: Message) -> Message:
         """The message without personal data."""
@@ -62,12 +59,7 @@ class Redaction:
         return tuple(self.message(m) for m in messages)
 
     def text(self, text: str) -> str:
-        pieces: list[str] = []
-        end = 0
-        for span in self._data.find(text):
-            pieces += [text[end : span.start], self._placeholder(span.entity, text[span.start : span.end])]
-            end = span.end
-        return "".join(pieces) + text[end:]
+        return self._placeholders.text(text)
 
     def value(self, value: Any) -> Any:
         """Any JSON value, its texts redacted. A whole number that is personal data as it stands becomes its placeholder."""
@@ -95,13 +87,3 @@ class Redaction:
                 return content
             return json.dumps(redacted, ensure_ascii=False, separators=(",", ":"))
         return self.text(content)
-
-    def _placeholder(self, entity: Entity, found: str) -> str:
-        same = same_value(entity, found)
-        if same in self._kept:
-            return found
-        if same not in self._placeholders:
-            label = LABELS[entity]
-            self._numbers[label] += 1
-            self._placeholders[same] = f"<{label}_{self._numbers[label]}>"
-        return self._placeholders[same]
