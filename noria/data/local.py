@@ -8,7 +8,7 @@ import ctypes
 import multiprocessing
 import signal
 import sys
-from copy import deepcopy
+from copy import copy, deepcopy
 from pathlib import Path
 
 from datatrove.executor.base import DistributedEnvVars, PipelineExecutor
@@ -42,7 +42,9 @@ class LocalExecutor(PipelineExecutor):
 
     def run_task(self, rank: int) -> None:
         """Run one task with steps of its own."""
-        deepcopy(self)._run_for_rank(rank, local_rank=1)
+        task = copy(self)
+        task.pipeline = deepcopy(self.pipeline)
+        task._run_for_rank(rank, local_rank=1)
 
     @property
     def world_size(self) -> int:

@@ -5,7 +5,7 @@ share at least one with probability 1 - (1 - s^8)^32: 0.997 at 0.8, 0.00001 at 0
 puts aside pairs that are far from similar enough; the exact Jaccard similarity of the character n-grams decides on the rest, so that nothing is
 removed for a likeness that it does not have. A document goes if it is that similar to an earlier one that stays.
 
-Memory: 24 bytes a document, whatever the number of bands, and the n-grams of a few thousand documents.
+Memory: about 100 bytes a document, and the n-grams of a few thousand documents.
 """
 
 from collections.abc import Callable, Iterator
