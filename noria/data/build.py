@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 PICTURE = "funnel.svg"
 SCRATCH = ".build"
-LIBRARIES = ("datatrove", "ftfy", "py3langid", "trafilatura", "markitdown", "mwparserfromhell", "warcio", "pyarrow", "spacy", "presidio-analyzer")
+LIBRARIES = ("datatrove", "ftfy", "py3langid", "trafilatura", "markitdown", "mwparserfromhell", "warcio", "pyarrow", "presidio-analyzer")
 _BYTES_WORTH_A_WORKER = 20_000_000
 """A process of its own takes seconds to start."""
 _SECONDS_BETWEEN_LOOKS = 0.3

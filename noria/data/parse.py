@@ -17,8 +17,19 @@ MAX_FILE_BYTES = 20_000_000
 TEXT_SUFFIXES = frozenset({".md", ".markdown", ".txt", ".text", ".rst"})
 HTML_SUFFIXES = frozenset({".html", ".htm", ".xhtml"})
 WIKI_SUFFIX = ".mediawiki"
-OTHER_SUFFIXES = frozenset({".pdf", ".docx", ".pptx", ".xlsx", ".xls", ".epub", ".csv", ".msg", ".ipynb"})
-"""What markitdown reads."""
+CONVERTERS = {
+    ".pdf": "PdfConverter",
+    ".docx": "DocxConverter",
+    ".pptx": "PptxConverter",
+    ".xlsx": "XlsxConverter",
+    ".xls": "XlsConverter",
+    ".epub": "EpubConverter",
+    ".csv": "CsvConverter",
+    ".msg": "OutlookMsgConverter",
+    ".ipynb": "IpynbConverter",
+}
+"""What markitdown reads, and with which of its converters: left to guess, it takes a broken PDF for plain text."""
+OTHER_SUFFIXES = frozenset(CONVERTERS)
 INSTALL_CORPUS = "Run `.venv/bin/pip install -e '.[corpus]'` in the clone of Noria."
 _FRONT_MATTER = re.compile(r"\A---\n(?P<fields>.*?)\n---\n", re.DOTALL)
 _TITLE_FIELD = re.compile(r"^title:\s*[\"']?(?P<title>.+?)[\"']?\s*$", re.MULTILINE)
@@ -107,11 +118,11 @@ def _name(path: Path) -> str:
 
 def _converted(suffix: str, data: bytes) -> str:
     try:
-        from markitdown import MarkItDown, StreamInfo  # pyright: ignore[reportMissingImports]
+        from markitdown import StreamInfo, converters
     except ImportError as error:
         raise DependencyError(f"Reading '{suffix}' needs markitdown. Run `.venv/bin/pip install -e '.[knowledge]'` in the clone of Noria.") from error
     try:
-        return MarkItDown(enable_plugins=False).convert_stream(io.BytesIO(data), stream_info=StreamInfo(extension=suffix)).markdown
+        return getattr(converters, CONVERTERS[suffix])().convert(io.BytesIO(data), StreamInfo(extension=suffix)).markdown
     except Exception as error:
         raise DataError(f"markitdown cannot read it: {type(error).__name__}: {' '.join(str(error).split())!s:.200}") from error
 
@@ -199,7 +210,8 @@ def _from_wiki(source: str, path: Path) -> Document:
             code.remove(node)
         except ValueError:  # it stood inside one that is gone
             continue
-    text = re.sub(r"\n\s*\n+", "\n\n", code.strip_code(normalize=True, collapse=True)).strip()
+    lines = (line.strip() for line in str(code.strip_code(normalize=True, collapse=True)).split("\n"))
+    text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
     if not text:
         raise DataError("It holds no text.")
     return Document(title=_name(path), text=text)

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from datatrove.data import Document, DocumentsPipeline
+from datatrove.data import Document
 from datatrove.pipeline.filters.base_filter import BaseFilter
 from numpy.typing import NDArray
 
 from noria.data.grams import character_windows
-from noria.data.personal import unloaded
 
 FUNCTION_CHARACTERS = frozenset("的了是在和有不这這也就都而与與之其以为為于者")
 """What hardly a Chinese text does without, of today or classical, in either script."""
@@ -52,15 +51,6 @@ class InLanguage(BaseFilter):
         except Exception as error:  # noqa: BLE001 - a text that a rule was not written for costs itself, not the run
             doc.metadata["detail"] = f"{type(error).__name__}: {error!s:.200}"
             return False, "rule_failed"
-
-
-class ByWords(InLanguage):
-    """The same of a filter that cuts texts into words with spaCy."""
-
-    def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
-        with unloaded("torch", "transformers"):  # spaCy would load them for models that nothing here uses
-            import spacy  # noqa: F401  # pyright: ignore[reportUnusedImport]
-        return super().run(data, rank, world_size)
 
 
 class CharacterRepetition(BaseFilter):

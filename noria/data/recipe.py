@@ -21,12 +21,15 @@ from datatrove.pipeline.formatters import FTFYFormatter
 
 from noria.data.build_config import BuildConfig, Rule
 from noria.data.contents import StepName
+from noria.data.english_words import EnglishWords
 from noria.data.final_steps import FindDuplicates, WriteCorpus
-from noria.data.quality import ByWords, CharacterRepetition, ChineseQuality, InLanguage
+from noria.data.quality import CharacterRepetition, ChineseQuality, InLanguage
 from noria.data.steps import Decontaminate, DroppedWriter, Identify, Keep, Progress, ReadFiles, Redact, Tally
 
 BYTES_PER_TASK = 32_000_000
 ENGLISH, CHINESE = ("en",), ("zh",)
+WORDS: Any = EnglishWords()
+"""datatrove's filters take a tokenizer in the place of a language."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,26 +117,26 @@ Dropping = Callable[[StepName], DroppedWriter]
 
 
 def _english(rule: BaseFilter, step: StepName, dropped: Dropping) -> list[PipelineStep]:
-    return [ByWords(rule, ENGLISH, dropped(step))]
+    return [InLanguage(rule, ENGLISH, dropped(step))]
 
 
 def _repetition(_: BuildConfig, dropped: Dropping) -> list[PipelineStep]:
-    words = ByWords(GopherRepetitionFilter(), ENGLISH, dropped("repetition"))
+    words = InLanguage(GopherRepetitionFilter(language=WORDS), ENGLISH, dropped("repetition"))
     return [words, InLanguage(CharacterRepetition(), ENGLISH, dropped("character_repetition"), others=True)]
 
 
 def _gopher(config: BuildConfig, dropped: Dropping) -> list[PipelineStep]:
     # No upper limit: a manual of a team's own may be long, what is too long on the web is most often a list.
-    return _english(GopherQualityFilter(min_doc_words=config.min_words, max_doc_words=None), "gopher", dropped)
+    return _english(GopherQualityFilter(min_doc_words=config.min_words, max_doc_words=None, language=WORDS), "gopher", dropped)
 
 
 def _c4(config: BuildConfig, dropped: Dropping) -> list[PipelineStep]:
     # As in FineWeb: without the rule that takes out every line that ends without a full stop, headings among them.
-    return _english(C4QualityFilter(filter_no_terminal_punct=False, min_num_sentences=config.min_sentences), "c4", dropped)
+    return _english(C4QualityFilter(filter_no_terminal_punct=False, min_num_sentences=config.min_sentences, language=WORDS), "c4", dropped)
 
 
 def _fineweb(_: BuildConfig, dropped: Dropping) -> list[PipelineStep]:
-    return _english(FineWebQualityFilter(), "fineweb", dropped)
+    return _english(FineWebQualityFilter(language=WORDS), "fineweb", dropped)
 
 
 def _chinese(config: BuildConfig, dropped: Dropping) -> list[PipelineStep]:

@@ -111,18 +111,16 @@ def parquet(path: Path, rows: dict[str, list[str | None]]) -> None:
 
 def warc(path: Path, pages: dict[str, str], compressed: bool) -> None:
     """A web archive with an answer a page, and one that is a picture."""
-    from warcio.statusandheaders import StatusAndHeaders
-    from warcio.warcwriter import WARCWriter
-
     with path.open("wb") as file:
-        writer = WARCWriter(file, gzip=compressed)
         for number, (url, page) in enumerate([*pages.items(), ("https://wheels.example/a.png", "PNG")]):
             kind = "image/png" if url.endswith("png") else "text/html; charset=utf-8"
-            headers = StatusAndHeaders("200 OK", [("Content-Type", kind)], protocol="HTTP/1.1")
-            record = writer.create_warc_record(
-                url, "response", payload=io.BytesIO(page.encode()), http_headers=headers, warc_headers_dict={"WARC-Record-ID": f"<urn:{number}>"}
+            answer = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n\r\n{page}".encode()
+            head = (
+                f"WARC/1.1\r\nWARC-Type: response\r\nWARC-Record-ID: <urn:{number}>\r\nWARC-Target-URI: {url}\r\n"
+                f"WARC-Date: 2026-01-05T10:00:00Z\r\nContent-Type: application/http; msgtype=response\r\nContent-Length: {len(answer)}\r\n\r\n"
             )
-            writer.write_record(record)
+            record = head.encode() + answer + b"\r\n\r\n"
+            file.write(gzip.compress(record) if compressed else record)
 
 
 def compressed(data: bytes, suffix: str) -> bytes:

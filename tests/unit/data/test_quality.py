@@ -1,17 +1,20 @@
 """Good Chinese passes the rules, bad Chinese breaks the one that is meant for it."""
 
 import random
+from typing import Any, cast
 
 import pytest
 
 pytest.importorskip("datatrove")
 
 from datatrove.data import Document
+from datatrove.pipeline.filters import GopherQualityFilter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from noria.data.english_words import EnglishWords
 from noria.data.grams import character_windows
-from noria.data.quality import ByWords, CharacterRepetition, ChineseQuality, InLanguage, repeated_share, top_share
+from noria.data.quality import CharacterRepetition, ChineseQuality, InLanguage, repeated_share, top_share
 from noria.testing.documents import chinese, english
 
 GOOD = (
@@ -53,10 +56,10 @@ def test_good_chinese_passes(text: str) -> None:
         ),
         (GOOD + "function() { return 1; }", "curly_bracket"),
         (GOOD + "Lorem ipsum dolor sit amet", "lorem_ipsum"),
-        ("\n".join(f"- {part}。" for part in GOOD.replace("。", "，").split("，") if part), "bullets"),
+        ("\n".join(f"- {part}。" for part in GOOD.replace("\n", "").replace("。", "，").split("，") if part), "bullets"),
         ("\n".join(f"{line}…" for line in GOOD.split("\n")) + "\n他走了。她来了。天黑了。", "ellipses"),
         ("\n".join(["首页", "新闻", "关于我们", "联系方式", "产品中心", "技术支持"] * 2) + "\n" + GOOD, "short_lines"),
-        ("这是一个很长的标题而且没有标点\n" * 10 + "这里有三句。也就是这样。都在其中，", "open_lines"),
+        ("这是一个很长的标题而且没有标点\n" * 10 + "这里有三句。也就是这样。都在其中。而最后一行也不结束", "open_lines"),
     ],
 )
 def test_bad_chinese_breaks_its_rule(text: str, fault: str) -> None:
@@ -75,7 +78,8 @@ def test_notices_are_taken_out_of_a_document_that_stays() -> None:
         ("同一句话反复出现。\n" * 10, "equal_lines"),
         (GOOD + "\n" + GOOD.split("\n")[0] * 1 + "\n" + GOOD.split("\n")[0] + "\n甲。\n乙。\n丙。\n丁。\n戊。", "characters_in_equal_lines"),
         ("买买买买买买买买买买" * 10, "one_run_of_4"),
-        ("".join(f"我们的水车由木轮和支架组成，编号{n}。" for n in range(12)), "one_run_of_8"),
+        ("".join(f"我们的水车由木轮和支架组成，编号{n}。" for n in range(12)), "one_run_of_4"),
+        (GOOD.replace("\n", "") * 2 + CLASSICAL, "repeated_runs_of_10"),
     ],
 )
 def test_repetition_is_found_by_characters(text: str, fault: str) -> None:
@@ -116,9 +120,23 @@ def test_a_text_that_a_rule_cannot_read_is_dropped_with_the_error() -> None:
 
 
 def test_english_rules_pass_good_english_and_would_reject_good_chinese() -> None:
-    from datatrove.pipeline.filters import GopherQualityFilter
-
-    gopher = ByWords(GopherQualityFilter(), ("en",))
+    gopher = InLanguage(GopherQualityFilter(language=cast(Any, EnglishWords())), ("en",))
     good = [document(english(random.Random(seed)), "en") for seed in range(3)]
     assert list(gopher.run(iter(good))) == good
     assert gopher.filter(document(GOOD, "en")) is not True
+
+
+def test_prose_with_numbers_and_commas_has_letters_enough() -> None:
+    """datatrove's own tokenizer counts commas and full stops as words without a letter."""
+    text = english(random.Random(1)) + " Of 1,204 visitors, 96 came in 1951 (8 %), 210 in 1952 (17 %), 415 in 1953, and the rest, 483, in 1954."
+    assert GopherQualityFilter(language=cast(Any, EnglishWords())).filter(document(text, "en")) is True
+
+
+def test_words_and_sentences() -> None:
+    words = EnglishWords()
+    assert words.word_tokenize("Don't ask: the state-of-the-art U.S. mill costs $3.50!") == [
+        "Don't", "ask", "the", "state-of-the-art", "U.S", "mill", "costs", "3.50",
+    ]  # fmt: skip
+    assert words.sent_tokenize('He said: "Stop!" Nobody did... Why? Version 3.5 is out.') == [
+        'He said: "Stop!"', "Nobody did...", "Why?", "Version 3.5 is out.",
+    ]  # fmt: skip

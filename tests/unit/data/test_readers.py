@@ -66,7 +66,7 @@ def test_of_a_web_page_the_main_text(tmp_path: Path) -> None:
     assert ENGLISH in documents[0].text
     assert "Shop" not in documents[0].text
     assert "Imprint" not in documents[0].text
-    path.write_text("<html><body><nav>Home</nav></body></html>", encoding="utf-8")
+    path.write_text("<html><body><script>x</script></body></html>", encoding="utf-8")
     assert "No main text" in read(path)[1][0].reason
 
 
@@ -125,7 +125,9 @@ def test_mail(tmp_path: Path) -> None:
 def test_web_archive(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     files.warc(
-        path, {"https://wheels.example/1": files.PAGE, "https://wheels.example/2": "<html><body><nav>x</nav></body></html>"}, name.endswith("gz")
+        path,
+        {"https://wheels.example/1": files.PAGE, "https://wheels.example/2": "<html><body><script>x</script></body></html>"},
+        name.endswith("gz"),
     )
     documents, unread = read(path)
     assert [(d.url, d.id) for d in documents] == [("https://wheels.example/1", "urn:0")]
