@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from noria.data.contents import Amount, Contents, Funnel
+from noria.data.contents import Amount, Contents, Funnel, size_text
 from noria.data.stats import Stats
 
 MAX_ROWS = 10
@@ -20,26 +20,26 @@ def stats_tables(stats: Stats) -> Iterator[Table]:
 
 
 def _funnel(funnel: Funnel) -> Table:
-    table = _table("step", "reason", "documents", "MB", "left")
+    table = _table("step", "reason", "documents", "size", "left")
     left = funnel.came_in.documents
-    table.add_row("read", "", f"{left:,}", _megabytes(funnel.came_in.bytes), f"{left:,}")
+    table.add_row("came in", "", f"{left:,}", size_text(funnel.came_in.bytes), f"{left:,}")
     before = ""
     for loss in funnel.dropped:
         left -= loss.documents
         step = "" if loss.step == before else loss.step.replace("_", " ")
         reason = loss.reason.replace("_", " ")
-        table.add_row(step, reason, Text(f"-{loss.documents:,}", style="red"), f"-{_megabytes(loss.bytes)}", f"{left:,}")
+        table.add_row(step, reason, Text(f"-{loss.documents:,}", style="red"), f"-{size_text(loss.bytes)}", f"{left:,}")
         before = loss.step
     for kind, number in funnel.redacted.items():
         table.add_row("redacted" if kind == next(iter(funnel.redacted)) else "", kind, f"{number:,} values", "", "")
     if funnel.trimmed_bytes:
-        table.add_row("trimmed", "lines, repairs, placeholders", "", f"-{_megabytes(funnel.trimmed_bytes)}", "")
-    table.add_row("corpus", "", f"{funnel.went_out.documents:,}", _megabytes(funnel.went_out.bytes), f"{funnel.went_out.documents:,}", style="bold")
+        table.add_row("trimmed", "lines, repairs, placeholders", "", size_text(-funnel.trimmed_bytes), "")
+    table.add_row("corpus", "", f"{funnel.went_out.documents:,}", size_text(funnel.went_out.bytes), f"{funnel.went_out.documents:,}", style="bold")
     return table
 
 
 def _contents(contents: Contents) -> Table:
-    table = _table("", "", "documents", "MB", "share")
+    table = _table("", "", "documents", "size", "share")
     for title, counts in (
         ("split", contents.splits),
         ("language", contents.languages),
@@ -47,22 +47,18 @@ def _contents(contents: Contents) -> Table:
         ("licence", contents.licenses),
     ):
         for row, (name, amount) in enumerate(list(counts.items())[:MAX_ROWS]):
-            table.add_row("" if row else title, _short(name), f"{amount.documents:,}", _megabytes(amount.bytes), _share(amount, contents.total))
+            table.add_row("" if row else title, _short(name), f"{amount.documents:,}", size_text(amount.bytes), _share(amount, contents.total))
         if len(counts) > MAX_ROWS:
             table.add_row("", f"and {len(counts) - MAX_ROWS:,} more", "", "", "")
-    table.add_row("all", f"about {contents.num_tokens:,} tokens", f"{contents.total.documents:,}", _megabytes(contents.total.bytes), "", style="bold")
+    table.add_row("all", f"about {contents.num_tokens:,} tokens", f"{contents.total.documents:,}", size_text(contents.total.bytes), "", style="bold")
     return table
 
 
 def _table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in columns:
-        table.add_column(column, justify="right" if column in ("documents", "MB", "left", "share") else "left")
+        table.add_column(column, justify="right" if column in ("documents", "size", "left", "share") else "left")
     return table
-
-
-def _megabytes(num_bytes: int) -> str:
-    return f"{num_bytes / 1e6:,.2f}"
 
 
 def _share(amount: Amount, total: Amount) -> str:

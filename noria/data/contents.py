@@ -117,6 +117,16 @@ def estimated_tokens(text: str) -> int:
     return round(num_ideographs / IDEOGRAPHS_PER_TOKEN + (len(text) - num_ideographs) / LETTERS_PER_TOKEN)
 
 
+def size_text(num_bytes: int) -> str:
+    """Bytes as a person reads them: 512 B, 1.2 kB, 3.4 MB, 5.6 GB."""
+    size, unit = float(num_bytes), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if abs(size) < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
 def _amount(counts: dict[str, Amount], name: str) -> Amount:
     key = name if name in counts or len(counts) < MAX_NAMES else OTHERS
     return counts.setdefault(key, Amount())

@@ -7,6 +7,7 @@ matter of memory. `.funnel.json` is written last.
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Self
@@ -53,8 +54,9 @@ class KeptWriter:
         write_file(Path(f"{self._stem}.funnel.json"), [funnel.model_dump_json()])
 
     def __exit__(self, *_: object) -> None:
-        for file in self._files.values():
-            file.close()
+        with ExitStack() as stack:  # on a full disk, closing one fails and the others are to be closed nevertheless
+            for file in self._files.values():
+                stack.callback(file.close)
 
 
 class Kept:

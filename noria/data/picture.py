@@ -3,7 +3,7 @@
 from html import escape
 from itertools import groupby
 
-from noria.data.contents import Dropped, Funnel
+from noria.data.contents import Dropped, Funnel, size_text
 
 _WIDTH, _ROW, _LEFT, _BAR = 960, 46, 190, 430
 _MAX_REASONS = 3
@@ -18,7 +18,7 @@ def funnel_picture(funnel: Funnel) -> str:
         lost = sum(loss.documents for loss in reasons)
         left -= lost
         rows.append(_bar(len(rows), step.replace("_", " "), _reasons(reasons), left, lost, funnel.came_in.documents))
-    rows.append(_bar(len(rows), "corpus", _size(funnel.went_out.bytes), funnel.went_out.documents, 0, funnel.came_in.documents))
+    rows.append(_bar(len(rows), "corpus", size_text(funnel.went_out.bytes), funnel.went_out.documents, 0, funnel.came_in.documents))
     height = _ROW * len(rows) + 24
     label = f"{funnel.came_in.documents:,} documents read, {funnel.went_out.documents:,} in the corpus"
     return (
@@ -46,7 +46,3 @@ def _reasons(losses: list[Dropped]) -> str:
     ordered = sorted(losses, key=lambda loss: -loss.documents)
     named = [f"{loss.reason.replace('_', ' ')} {loss.documents:,}" for loss in ordered[:_MAX_REASONS]]
     return ", ".join(named + (["..."] if len(ordered) > _MAX_REASONS else []))
-
-
-def _size(num_bytes: int) -> str:
-    return f"{num_bytes / 1e6:,.1f} MB" if num_bytes < 1e9 else f"{num_bytes / 1e9:,.2f} GB"

@@ -54,7 +54,7 @@ def pile(folder: Path) -> tuple[list[Path], list[Path]]:
         {"text": f"{english(rng, 9)} {question}", "id": "contaminated-en"},
         {"text": f"{chinese(rng, 9)}{frage}", "id": "contaminated-zh"},
         {"text": "Das Rad wird von dem Bach gedreht, den es hebt. " * 3, "id": "german"},
-        {"text": "Too short.", "id": "short-en"},
+        {"text": english(rng, 2), "id": "short-en"},
         {"text": "这一篇太短了，不能算作文章。", "id": "short-zh"},
         {"text": "The same line again and again and again.\n" * 30, "id": "repeated-en"},
         {"text": "同样的一行，一遍又一遍地出现在这里。\n" * 30, "id": "repeated-zh"},
