@@ -5,9 +5,9 @@
 Half of the documents are English and half Chinese, made up of word lists (`noria.testing.documents`). A tenth are careless copies of others (words
 changed, a sentence lost, a line added, case, punctuation and white space), and 500 hold an evaluation passage in their midst. The rival runs in an
 environment of its own, on one process as ours does, each language by itself with datatrove's tokenizer for it: the filters of its example
-`fineweb.py` (English; without the language filter, whose model is downloaded), its MinHash stages as in `minhash_deduplication.py`, and its n-gram
-decontamination. Recall of duplicates: of the planted pairs, those of which one was dropped for the other. Precision: of the documents dropped as
-duplicates, those that belong to a planted pair. Writes benchmarks/results/corpus.json.
+`fineweb.py` (for English alone; without the language filter, whose model is downloaded), its MinHash stages as in `minhash_deduplication.py`, and
+its n-gram decontamination. Recall of duplicates: of the planted pairs, those of which one was dropped for the other. Precision: of the documents
+dropped as duplicates, those that belong to a planted pair. Writes benchmarks/results/corpus.json.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from _harness import ROOT, print_figures, rival_python, write_results
 from noria.testing.documents import MAKERS, copied
 
 RIVAL = ROOT / "benchmarks" / "rivals" / "datatrove_corpus.py"
-REQUIREMENTS = ("datatrove==0.10.1", "spacy", "jieba", "orjson", "xxhash<4", "regex", "setuptools<81")
+REQUIREMENTS = ("datatrove==0.10.1", "spacy", "jieba", "orjson", "xxhash<4", "regex", "tokenizers", "setuptools<81")
 NUM_FILES = 10
 LANGUAGES = ("en", "zh")
 
@@ -80,7 +80,7 @@ def scores(planted: Planted, duplicates: set[str], contaminated: set[str], dropp
     Args:
         dropped: everything that was dropped for another reason: a pair that lost one so was not to be found.
     """
-    pairs = {copy: original for copy, original in planted.copies.items() if not {copy, original} & dropped}
+    pairs = {copy: original for copy, original in planted.copies.items() if not {copy, original} & (dropped | contaminated)}
     family = set(planted.copies) | set(planted.copies.values())
     wanted = planted.contaminated - dropped
     return {

@@ -42,6 +42,16 @@ def run(name: str, pipeline: list, num_tasks: int) -> None:
     LocalPipelineExecutor(pipeline=pipeline, tasks=num_tasks, workers=1, logging_dir=f"{work}/logs/{name}").run()
 
 
+def filters() -> list:
+    """As in the example for FineWeb. They are for English: all Chinese documents fail them."""
+    return [
+        GopherRepetitionFilter(exclusion_writer=dropped("others/repetition")),
+        GopherQualityFilter(exclusion_writer=dropped("others/quality")),
+        C4QualityFilter(filter_no_terminal_punct=False, exclusion_writer=dropped("others/c4")),
+        FineWebQualityFilter(exclusion_writer=dropped("others/fineweb")),
+    ]
+
+
 def write_index() -> None:
     """The n-grams of the questions as the filter reads them; datatrove's own indexer needs lighteval even for rows of one's own."""
     taking = NGramsDecontFilter(f"{work}/index", language=language)
@@ -54,18 +64,13 @@ def write_index() -> None:
     np.array(list(hashes), "<u8").tofile(work / "index" / "questions.index.hashes")
 
 
-# The filters of the example are for English; for Chinese, words are cut by jieba, and the stop words of English are left out of the rules.
-chinese = {"min_stop_words": 0, "min_avg_word_length": 1} if arguments.language == "zh" else {}
 started = time.perf_counter()
 write_index()
 run(
     "filters",
     [
         JsonlReader(str(arguments.input)),
-        GopherRepetitionFilter(exclusion_writer=dropped("others/repetition"), language=language),
-        GopherQualityFilter(exclusion_writer=dropped("others/quality"), language=language, **chinese),
-        *([C4QualityFilter(filter_no_terminal_punct=False, exclusion_writer=dropped("others/c4"))] if arguments.language == "en" else []),
-        FineWebQualityFilter(exclusion_writer=dropped("others/fineweb"), language=language),
+        *(filters() if arguments.language == "en" else []),
         NGramsDecontFilter(f"{work}/index", exclusion_writer=dropped("contaminated"), language=language),
         JsonlWriter(f"{work}/filtered"),
     ],

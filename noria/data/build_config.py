@@ -29,7 +29,7 @@ class BuildConfig(Section):
     """Personal data that is replaced by placeholders such as <EMAIL_1>. Empty: none."""
     phone_regions: tuple[str, ...] = ("US", "GB", "CN")
     """Countries (ISO 3166) whose phone numbers are known without their country code."""
-    similarity: float | None = Field(default=0.8, ge=0.5, le=1)
+    similarity: float | None = Field(default=0.75, ge=0.7, le=1)
     """Documents this similar to an earlier one (Jaccard of character n-grams) are dropped; none: only equal ones."""
     validation_share: float = Field(default=0.01, ge=0, lt=0.5)
     """Share of the documents held out, where the names of the files do not say it."""

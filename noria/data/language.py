@@ -10,7 +10,7 @@ from noria.errors import DependencyError
 _IDEOGRAPHS = re.compile(r"[\u3400-\u9fff]")
 _KANA = re.compile(r"[\u3040-\u30ff]")
 _LETTERS = re.compile(r"[^\W\d_]")
-SAMPLE = 1500
+SAMPLE = 1000
 """Characters that are looked at: half from the beginning, half from the middle."""
 
 

@@ -191,7 +191,7 @@ def test_a_finished_folder_is_returned_and_another_request_is_refused(tmp_path: 
     changed = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
     assert run([source], tmp_path / "out") == made == read_manifest(tmp_path / "out")
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == changed
-    with pytest.raises(ConfigError, match=r"`similarity` was 0\.8 and is 0\.9.*give another `--out`"):
+    with pytest.raises(ConfigError, match=r"`similarity` was 0\.75 and is 0\.9.*give another `--out`"):
         run([source], tmp_path / "out", similarity=0.9)
     config = BuildConfig()
     begin(config, [source], tmp_path / "begun")
