@@ -7,7 +7,8 @@ changed, a sentence lost, a line added, case, punctuation and white space), and 
 environment of its own, on one process as ours does, each language by itself with datatrove's tokenizer for it: the filters of its example
 `fineweb.py` (for English alone; without the language filter, whose model is downloaded), its MinHash stages as in `minhash_deduplication.py`, and
 its n-gram decontamination. Recall of duplicates: of the planted pairs, those of which one was dropped for the other. Precision: of the documents
-dropped as duplicates, those that belong to a planted pair. Writes benchmarks/results/corpus.json.
+dropped as duplicates, those that belong to a planted pair. datatrove's decontamination reads every number as 0; on texts that numbers tell apart, as
+these, it therefore takes good documents too, so its precision there says little. Writes benchmarks/results/corpus.json.
 """
 
 import argparse

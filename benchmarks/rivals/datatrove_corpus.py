@@ -20,6 +20,7 @@ from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.writers import JsonlWriter
 from datatrove.utils.hashing import HashConfig
 from datatrove.utils.text import ngrams, simplify_text
+from datatrove.utils.word_tokenizers import load_word_tokenizer
 from loguru import logger
 
 parser = argparse.ArgumentParser()
@@ -29,7 +30,7 @@ parser.add_argument("--work", type=Path, required=True)
 parser.add_argument("--language", choices=["en", "zh"], required=True)
 arguments = parser.parse_args()
 work, tasks = arguments.work, len(list(arguments.input.glob("*.jsonl")))
-language = {"en": "eng", "zh": "zho"}[arguments.language]
+language = {"en": "eng", "zh": "cmn"}[arguments.language]
 config = MinhashConfig(hash_config=HashConfig(precision=64), num_buckets=14, hashes_per_bucket=8, n_grams=5)
 
 
@@ -62,6 +63,7 @@ def write_index() -> None:
     }
     (work / "index").mkdir(parents=True, exist_ok=True)
     np.array(list(hashes), "<u8").tofile(work / "index" / "questions.index.hashes")
+    load_word_tokenizer.cache_clear()  # once used, the tokenizer for Chinese cannot be copied to the tasks
 
 
 started = time.perf_counter()
