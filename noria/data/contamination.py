@@ -37,13 +37,13 @@ class EvaluationTexts:
     num_short: int = 0
     """Texts that are too short to be looked for."""
     files: list[str] = field(default_factory=list[str])
-    _windows: dict[int, tuple[Hashes, NDArray[np.int64]]] = field(default_factory=dict[int, tuple[Hashes, NDArray[np.int64]]])
+    windows: dict[int, tuple[Hashes, NDArray[np.int64]]] = field(default_factory=dict[int, tuple[Hashes, NDArray[np.int64]]])
     """For each size of window its hashes, sorted, and the file of each."""
 
     def find(self, text: str) -> tuple[str, str] | None:
         """The evaluation file and the passage of it that stand in a text."""
         windows = UnitWindows(units(text))
-        for size, (known, files) in self._windows.items():
+        for size, (known, files) in self.windows.items():
             hashes = windows.hashes(size)
             places = np.searchsorted(known, hashes)
             places[places == len(known)] = 0
@@ -78,7 +78,7 @@ def read_evaluation(paths: tuple[Path, ...]) -> EvaluationTexts:
             raise DataError(f"'{path}' holds no text of {MIN_WORDS} words or {MIN_IDEOGRAPHS} ideographs or more to look for. Leave it out.")
     for size in sorted(hashes):
         known, first = np.unique(np.concatenate(hashes[size]), return_index=True)
-        found._windows[size] = (known, np.concatenate(sources[size])[first])
+        found.windows[size] = (known, np.concatenate(sources[size])[first])
     return found
 
 

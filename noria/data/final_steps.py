@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-from datatrove.data import DocumentsPipeline
 
 from noria.data.build_config import BuildConfig
 from noria.data.contents import Contents
@@ -16,7 +15,7 @@ from noria.data.corpus import split_by_key, split_by_name
 from noria.data.gzip_rows import GzipRows
 from noria.data.kept import Kept, Row
 from noria.data.minhash import Duplicate, equal_texts, near_duplicates, promising, proposed_pairs
-from noria.data.steps import DroppedWriter, Progress, Step, Tally
+from noria.data.steps import Documents, DroppedWriter, Progress, Step, Tally
 from noria.store import write_file
 
 EQUAL, NEAR = "equal", "near"
@@ -35,7 +34,7 @@ class FindDuplicates(Step):
         self.out = out
         self.progress = progress
 
-    def run(self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
+    def run(self, data: Documents = None, rank: int = 0, world_size: int = 1) -> Documents:
         del data, world_size
         kept = Kept(self.kept_dir, self.num_tasks)
         first = equal_texts(kept.digests())
@@ -79,7 +78,7 @@ class WriteCorpus(Step):
         self.out = out
         self.progress = progress
 
-    def run(self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
+    def run(self, data: Documents = None, rank: int = 0, world_size: int = 1) -> Documents:
         del data, world_size
         kept = Kept(self.kept_dir, self.num_tasks)
         gone = _read_duplicates(self.duplicates)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
 from noria.data.documents import Document, Item, Unread
 from noria.data.parser import Parser
@@ -46,7 +46,7 @@ def read_mailbox(path: Path, stream: IO[bytes], parser: Parser) -> Iterator[Item
 
 def _document(path: Path, data: bytes, place: str, parser: Parser) -> Item:
     try:
-        message = cast(EmailMessage, message_from_bytes(data, policy=policy.default))
+        message = message_from_bytes(data, policy=policy.default)
         text = _own_words(_body(message, parser))
         subject = str(message["subject"] or "").strip()
         identity = str(message["message-id"] or place).strip("<> ")

@@ -9,9 +9,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
-from datatrove.data import Document, DocumentsPipeline
+from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.filters.base_filter import BaseFilter
 from loguru import logger
@@ -27,6 +27,8 @@ from noria.data.personal import Entity, PersonalData, Placeholders
 from noria.data.readers import Track, read_documents
 
 Verdict = bool | tuple[bool, str]
+Documents = Iterator[Document] | None
+"""What goes from step to step; none into the first."""
 _SECONDS_BETWEEN_REPORTS = 0.3
 
 
@@ -36,7 +38,7 @@ class Step(PipelineStep):
     type = "noria"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        vars(self).update(state)
         quiet()
 
 
@@ -72,7 +74,7 @@ class DroppedWriter:
 
     def __init__(self, folder: Path, step: StepName, tally: Tally) -> None:
         self._folder = folder
-        self._step = step
+        self._step: StepName = step
         self._tally = tally
         self._rows: GzipRows | None = None
 
@@ -133,9 +135,9 @@ class ReadFiles(Step):
         self.tally = tally
         self.progress = progress
 
-    def run(self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
+    def run(self, data: Documents = None, rank: int = 0, world_size: int = 1) -> Documents:
         del data
-        return cast(DocumentsPipeline, self._documents(rank, self.files[rank::world_size]))
+        return self._documents(rank, self.files[rank::world_size])
 
     def _documents(self, rank: int, files: list[Path]) -> Iterator[Document]:
         self.tally.reset()
@@ -205,9 +207,9 @@ class Redact(Step):
         self.phone_regions = phone_regions
         self.tally = tally
 
-    def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
+    def run(self, data: Documents, rank: int = 0, world_size: int = 1) -> Documents:
         del rank, world_size
-        return cast(DocumentsPipeline, self._documents(cast(Iterator[Document], data)))
+        return self._documents(data or iter(()))
 
     def _documents(self, data: Iterator[Document]) -> Iterator[Document]:
         personal = PersonalData(self.entities, self.phone_regions, max_remembered=0)
@@ -229,10 +231,10 @@ class Keep(Step):
         self.with_signatures = with_signatures
         self.tally = tally
 
-    def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
+    def run(self, data: Documents, rank: int = 0, world_size: int = 1) -> Documents:
         del world_size
         with KeptWriter(self.folder, rank, self.with_signatures) as kept:
-            for document in cast(Iterator[Document], data):
+            for document in data or iter(()):
                 self.tally.went_out.add(1, num_bytes(document.text))
                 kept.write({**row_of(document), "file": document.metadata["source"]})
             kept.finish(self.tally.funnel())

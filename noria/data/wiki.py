@@ -21,13 +21,12 @@ ARTICLES = "0"
 
 def read_dump(path: Path, stream: IO[bytes], parser: Parser) -> Iterator[Item]:
     """Raises DataError where the file is no dump; a page that cannot be parsed is `Unread`."""
-    root: ET.Element | None = None
+    events = ET.iterparse(stream, events=("start", "end"))
+    _, root = next(events)
+    if _name(root) != "mediawiki":
+        raise DataError(f"It is no MediaWiki dump: its XML begins with <{_name(root)}>.")
     base = ""
-    for event, element in ET.iterparse(stream, events=("start", "end")):
-        if root is None:
-            root = element
-            if _name(root) != "mediawiki":
-                raise DataError(f"It is no MediaWiki dump: its XML begins with <{_name(root)}>.")
+    for event, element in events:
         if event == "start":
             continue
         if _name(element) == "base":
