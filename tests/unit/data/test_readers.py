@@ -1,6 +1,7 @@
 """Every kind of file becomes documents; of a broken one, what can be read, and the reason for the rest."""
 
 import json
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,14 +20,23 @@ def needs(*libraries: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(any(find_spec(name) is None for name in libraries), reason=f"needs {', '.join(libraries)}")
 
 
-def read(path: Path) -> tuple[list[Document], list[Unread]]:
+Read = Callable[[Path], tuple[list[Document], list[Unread]]]
+
+
+@pytest.fixture(scope="module")
+def read() -> Iterator[Read]:
+    """What is read of a file, and what is not; one parser serves all tests, for its process takes a second to start."""
     with Parser() as parser:
-        items = list(read_documents(path, parser, Track()))
-    return [i for i in items if isinstance(i, Document)], [i for i in items if isinstance(i, Unread)]
+
+        def of(path: Path) -> tuple[list[Document], list[Unread]]:
+            items = list(read_documents(path, parser, Track()))
+            return [i for i in items if isinstance(i, Document)], [i for i in items if isinstance(i, Unread)]
+
+        yield of
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".bz2", ".xz", pytest.param(".zst", marks=needs("zstandard"))])
-def test_texts_and_rows_in_every_compression(tmp_path: Path, suffix: str) -> None:
+def test_texts_and_rows_in_every_compression(read: Read, tmp_path: Path, suffix: str) -> None:
     text, rows = tmp_path / f"a.txt{suffix}", tmp_path / f"b.jsonl{suffix}"
     text.write_bytes(files.compressed(f"{ENGLISH}\r\n{CHINESE}".encode(), suffix))
     row = {"text": CHINESE, "id": 3, "source": "a book", "url": "https://a.example", "license": "CC0"}
@@ -38,7 +48,7 @@ def test_texts_and_rows_in_every_compression(tmp_path: Path, suffix: str) -> Non
     ]
 
 
-def test_a_bad_row_is_set_aside_and_the_others_are_read(tmp_path: Path) -> None:
+def test_a_bad_row_is_set_aside_and_the_others_are_read(read: Read, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"text": "one"}\n{"text": \n{"text": 3}\n["text"]\n{"text": " "}\n\xff\xfe\n{"text": "two"}\n')
     documents, unread = read(path)
@@ -48,7 +58,7 @@ def test_a_bad_row_is_set_aside_and_the_others_are_read(tmp_path: Path) -> None:
 
 
 @needs("pyarrow")
-def test_parquet(tmp_path: Path) -> None:
+def test_parquet(read: Read, tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     files.parquet(path, {"text": [ENGLISH, None, CHINESE], "url": ["u", "v", None], "more": ["", "", ""]})
     documents, unread = read(path)
@@ -59,7 +69,7 @@ def test_parquet(tmp_path: Path) -> None:
 
 
 @needs("trafilatura")
-def test_of_a_web_page_the_main_text(tmp_path: Path) -> None:
+def test_of_a_web_page_the_main_text(read: Read, tmp_path: Path) -> None:
     path = tmp_path / "a.html"
     path.write_text(files.PAGE, encoding="utf-8")
     documents, _ = read(path)
@@ -72,7 +82,7 @@ def test_of_a_web_page_the_main_text(tmp_path: Path) -> None:
 
 @needs("markitdown")
 @pytest.mark.parametrize(("name", "data"), [("a.pdf", files.pdf(ENGLISH)), ("a.docx", files.docx(ENGLISH)), ("b.docx.gz", files.docx(CHINESE))])
-def test_office_and_pdf(tmp_path: Path, name: str, data: bytes) -> None:
+def test_office_and_pdf(read: Read, tmp_path: Path, name: str, data: bytes) -> None:
     path = tmp_path / name
     path.write_bytes(files.compressed(data, ".gz" if name.endswith("gz") else ""))
     documents, unread = read(path)
@@ -82,7 +92,7 @@ def test_office_and_pdf(tmp_path: Path, name: str, data: bytes) -> None:
 
 @needs("mwparserfromhell")
 @pytest.mark.parametrize("suffix", ["", ".bz2"])
-def test_wiki_dump(tmp_path: Path, suffix: str) -> None:
+def test_wiki_dump(read: Read, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"dump.xml{suffix}"
     path.write_bytes(files.compressed(files.WIKI.encode(), suffix))
     documents, unread = read(path)
@@ -94,7 +104,7 @@ def test_wiki_dump(tmp_path: Path, suffix: str) -> None:
 
 
 @needs("mwparserfromhell")
-def test_xml_that_is_no_dump_and_a_dump_cut_short(tmp_path: Path) -> None:
+def test_xml_that_is_no_dump_and_a_dump_cut_short(read: Read, tmp_path: Path) -> None:
     path = tmp_path / "a.xml"
     path.write_text("<rss><item/></rss>", encoding="utf-8")
     assert read(path)[1][0].reason == "It is no MediaWiki dump: its XML begins with <rss>."
@@ -104,7 +114,7 @@ def test_xml_that_is_no_dump_and_a_dump_cut_short(tmp_path: Path) -> None:
     assert "ParseError" in unread[0].reason
 
 
-def test_mail(tmp_path: Path) -> None:
+def test_mail(read: Read, tmp_path: Path) -> None:
     path = tmp_path / "a.mbox"
     path.write_text(files.MAILBOX, encoding="utf-8")
     documents, unread = read(path)
@@ -122,7 +132,7 @@ def test_mail(tmp_path: Path) -> None:
 
 @needs("warcio", "trafilatura")
 @pytest.mark.parametrize("name", ["a.warc", "a.warc.gz"])
-def test_web_archive(tmp_path: Path, name: str) -> None:
+def test_web_archive(read: Read, tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     files.warc(
         path,
@@ -152,7 +162,7 @@ def test_web_archive(tmp_path: Path, name: str) -> None:
         pytest.param("i.xml", b"no xml", "ParseError", marks=needs("mwparserfromhell")),
     ],
 )
-def test_a_broken_file_says_why(tmp_path: Path, name: str, data: bytes, reason: str) -> None:
+def test_a_broken_file_says_why(read: Read, tmp_path: Path, name: str, data: bytes, reason: str) -> None:
     path = tmp_path / name
     path.write_bytes(data)
     documents, unread = read(path)
