@@ -10,6 +10,8 @@ from noria.errors import DependencyError
 _IDEOGRAPHS = re.compile(r"[\u3400-\u9fff]")
 _KANA = re.compile(r"[\u3040-\u30ff]")
 _LETTERS = re.compile(r"[^\W\d_]")
+_CHINESE = frozenset({"zh", "wuu", "yue", "lzh"})
+"""Chinese by the codes of its varieties."""
 SAMPLE = 1000
 """Characters that are looked at: half from the beginning, half from the middle."""
 
@@ -25,7 +27,7 @@ def identify(text: str) -> tuple[str, float]:
     if num_ideographs > 0.3 * num_letters and num_kana < 0.05 * num_letters:
         return "zh", 1.0
     code, confidence = _model().classify(sample)
-    return str(code), float(confidence)
+    return "zh" if code in _CHINESE else str(code), float(confidence)
 
 
 @cache

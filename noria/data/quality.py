@@ -125,14 +125,16 @@ class ChineseQuality(BaseFilter):
             "too_much_punctuation": share > self.punctuation[1],
             "few_sentences": len(_SENTENCE_END.findall(text)) < self.min_sentences,
             "many_symbols": text.count("#") + text.count("…") + text.count("...") > 0.05 * num_characters,
-            "no_function_characters": len(FUNCTION_CHARACTERS & set(text)) < 2,
-            "curly_bracket": "{" in text,
+            "no_function_characters": len(FUNCTION_CHARACTERS & set(text)) < (2 if num_ideographs > 200 else 1),
+            "curly_brackets": text.count("{") > 2,
             "lorem_ipsum": "lorem ipsum" in text.lower(),
         }
         return next((name for name, fails in checks.items() if fails), None)
 
     def _fault_of_lines(self, lines: list[str]) -> str | None:
-        num_lines = max(len(lines), 1)
+        num_lines = len(lines)
+        if num_lines < 3:  # a single paragraph, or two, are no list
+            return None
         checks = {
             "bullets": sum(line.startswith(("•", "-", "·", "●", "*")) for line in lines) > 0.9 * num_lines,
             "ellipses": sum(line.endswith(("…", "...")) for line in lines) > 0.3 * num_lines,

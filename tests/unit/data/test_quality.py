@@ -54,7 +54,7 @@ def test_good_chinese_passes(text: str) -> None:
             "红橙黄绿青蓝紫，金银铜铁锡铅铝。东西南北中左右，春夏秋冬晴雨雪。山川河湖海江溪，猫狗牛羊马猪鸡。梅兰竹菊松柏柳，刀枪剑戟斧钺叉。",
             "no_function_characters",
         ),
-        (GOOD + "function() { return 1; }", "curly_bracket"),
+        (GOOD + "f() { if (x) { while (y) { z(); } } }", "curly_brackets"),
         (GOOD + "Lorem ipsum dolor sit amet", "lorem_ipsum"),
         ("\n".join(f"- {part}。" for part in GOOD.replace("\n", "").replace("。", "，").split("，") if part), "bullets"),
         ("\n".join(f"{line}…" for line in GOOD.split("\n")) + "\n他走了。她来了。天黑了。", "ellipses"),
