@@ -5,8 +5,9 @@ from itertools import groupby
 
 from noria.data.contents import Dropped, Funnel, size_text
 
-_WIDTH, _ROW, _LEFT, _BAR = 960, 46, 190, 430
-_MAX_REASONS = 3
+_WIDTH, _ROW, _LEFT, _BAR = 960, 46, 190, 370
+_MAX_NOTE = 64
+"""Characters of a note that fit beside the bar."""
 
 
 def funnel_picture(funnel: Funnel) -> str:
@@ -43,6 +44,12 @@ def _bar(number: int, name: str, note: str, left: int, lost: int, total: int) ->
 
 
 def _reasons(losses: list[Dropped]) -> str:
+    """As many of the reasons as fit, the largest first."""
     ordered = sorted(losses, key=lambda loss: -loss.documents)
-    named = [f"{loss.reason.replace('_', ' ')} {loss.documents:,}" for loss in ordered[:_MAX_REASONS]]
-    return ", ".join(named + (["..."] if len(ordered) > _MAX_REASONS else []))
+    note = ""
+    for loss in ordered:
+        longer = f"{note}, {loss.documents:,} {loss.reason.replace('_', ' ')}".removeprefix(", ")
+        if len(longer) > _MAX_NOTE:
+            return f"{note}, ..." if note else longer[:_MAX_NOTE]
+        note = longer
+    return note

@@ -87,7 +87,7 @@ class DroppedWriter:
             rows.close()
 
     def write(self, document: Document, rank: int = 0) -> None:
-        reason = str(document.metadata.pop("filter_reason", None) or self._step)
+        reason = str(document.metadata.pop("filter_reason", None) or self._step).removeprefix(f"{self._step}_")
         self._tally.drop(self._step, reason, document.text)
         row = row_of(document)
         if detail := document.metadata.get("detail"):
