@@ -43,7 +43,7 @@ def build(
     def show(console: Console) -> None:
         for table in stats_tables(count([out], lambda *_: None)):
             console.print(table)
-        console.print(f"'{out}': {made.contents.total.documents:,} documents. `noria pretrain --corpus {out}` takes them.", highlight=False)
+        console.print(f"Documents in '{out}': {made.contents.total.documents:,}. `noria pretrain --corpus {out}` takes the folder.", highlight=False)
 
     emit(as_json, {"folder": str(out), **made.model_dump(mode="json", exclude={"request"})}, show)
 

@@ -26,6 +26,8 @@ def identify(text: str) -> tuple[str, float]:
     num_ideographs, num_kana = len(_IDEOGRAPHS.findall(sample)), len(_KANA.findall(sample))
     if num_ideographs > 0.3 * num_letters and num_kana < 0.05 * num_letters:
         return "zh", 1.0
+    if sum(map(str.isupper, sample)) * 2 > num_letters:  # the model has seen few texts in capitals
+        sample = sample.lower()
     code, confidence = _model().classify(sample)
     return "zh" if code in _CHINESE else str(code), float(confidence)
 

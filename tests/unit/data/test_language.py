@@ -14,6 +14,7 @@ from noria.testing.documents import MAKERS
     ("text", "language"),
     [
         ("The wheel is turned by the stream that it lifts, and so it goes on day and night.", "en"),
+        ("A notice.\n\nTHE WHEEL IS TURNED BY THE STREAM THAT IT LIFTS, AND SO IT GOES ON DAY AND NIGHT.", "en"),
         ("Das Rad wird von dem Bach gedreht, den es hebt, und so geht es Tag und Nacht weiter.", "de"),
         ("La roue est tournée par le courant qu'elle élève, et ainsi de suite jour et nuit.", "fr"),
         ("水车由它所提起的溪流推动，日夜不停。", "zh"),

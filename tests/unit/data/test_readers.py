@@ -6,6 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from noria.data import Document, open_corpus, split_of
 from noria.data.documents import Unread
@@ -232,3 +234,14 @@ def test_a_missing_library_is_named_before_anything_is_read(tmp_path: Path) -> N
     (tmp_path / "a.parquet").write_bytes(b"")
     with pytest.raises(DependencyError, match=r"needs pyarrow.*\[corpus\]"):
         open_corpus([tmp_path])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from([".txt", ".jsonl", ".jsonl.gz", ".mbox", ".eml", ".txt.bz2", ".md.xz"]), st.binary(max_size=200))
+def test_no_bytes_break_the_reading(suffix: str, data: bytes) -> None:
+    path = Path(f"any{suffix}")
+    path.write_bytes(data)
+    with Parser() as parser:
+        for item in read_documents(path, parser, Track()):
+            assert item.source == str(path)
+            assert item.text.strip() if isinstance(item, Document) else item.reason
