@@ -23,7 +23,7 @@ class BuildConfig(Section):
     """Quality rules: repetition (all languages), gopher, c4 and fineweb (English), chinese (their counterparts for Chinese). Empty: none."""
     min_words: int = Field(default=50, ge=0)
     """Words an English document needs for `gopher`; also the ideographs a Chinese one needs for `chinese`."""
-    min_sentences: int = Field(default=5, ge=0)
+    min_sentences: int = Field(default=5, ge=1)
     """Sentences an English document needs for `c4`; a Chinese one needs half as many, rounded up."""
     redact: tuple[Entity, ...] = ("email", "phone", "card", "iban", "ip", "id_number")
     """Personal data that is replaced by placeholders such as <EMAIL_1>. Empty: none."""

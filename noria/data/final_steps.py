@@ -15,7 +15,8 @@ from noria.data.corpus import split_by_key, split_by_name
 from noria.data.gzip_rows import GzipRows
 from noria.data.kept import Kept, Row
 from noria.data.minhash import Duplicate, equal_texts, near_duplicates, promising, proposed_pairs
-from noria.data.steps import Documents, DroppedWriter, Progress, Step, Tally
+from noria.data.steps import Documents, Step
+from noria.data.tally import DroppedWriter, Progress, Tally, num_bytes
 from noria.store import write_file
 
 EQUAL, NEAR = "equal", "near"
@@ -100,7 +101,7 @@ class WriteCorpus(Step):
                     continue
                 splits[split].write(row)
                 contents.add(row, split)
-                tally.went_out.add(1, len(row["text"].encode("utf-8", "surrogatepass")))
+                tally.went_out.add(1, num_bytes(row["text"]))
         write_file(self.kept_dir / f"{rank:05d}.contents.json", [contents.model_dump_json()])
         write_file(self.kept_dir / f"{rank:05d}.last.json", [tally.funnel().model_dump_json()])
         self.progress.report(rank, 1, 1)

@@ -24,7 +24,8 @@ from noria.data.contents import StepName
 from noria.data.english_words import EnglishWords
 from noria.data.final_steps import FindDuplicates, WriteCorpus
 from noria.data.quality import CharacterRepetition, ChineseQuality, InLanguage
-from noria.data.steps import Decontaminate, DroppedWriter, Identify, Keep, Progress, ReadFiles, Redact, Tally
+from noria.data.steps import Decontaminate, Identify, Keep, ReadFiles, Redact
+from noria.data.tally import DroppedWriter, Progress, Tally
 
 BYTES_PER_TASK = 32_000_000
 ENGLISH, CHINESE = ("en",), ("zh",)
