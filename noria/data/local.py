@@ -12,6 +12,7 @@ from copy import copy, deepcopy
 from pathlib import Path
 
 from datatrove.executor.base import DistributedEnvVars, PipelineExecutor
+from filelock import FileLock
 
 from noria.data.recipe import Stage
 from noria.data.steps import quiet
@@ -24,6 +25,7 @@ class LocalExecutor(PipelineExecutor):
 
     def __init__(self, stage: Stage, log_dir: Path, num_workers: int) -> None:
         super().__init__(stage.steps, str(log_dir.absolute()))
+        self.lock_dir = log_dir.absolute() / "locks"
         self.num_tasks = stage.num_tasks
         self.num_workers = num_workers
 
@@ -41,10 +43,12 @@ class LocalExecutor(PipelineExecutor):
                 pass
 
     def run_task(self, rank: int) -> None:
-        """Run one task with steps of its own."""
+        """Run one task with steps of its own, alone: a process of a run that was killed may take a second to end."""
         task = copy(self)
         task.pipeline = deepcopy(self.pipeline)
-        task._run_for_rank(rank, local_rank=1)
+        self.lock_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.lock_dir / f"{rank:05d}", is_singleton=False):
+            task._run_for_rank(rank, local_rank=1)
 
     @property
     def world_size(self) -> int:
