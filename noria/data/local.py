@@ -12,12 +12,14 @@ from copy import copy, deepcopy
 from pathlib import Path
 
 from datatrove.executor.base import DistributedEnvVars, PipelineExecutor
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from noria.data.recipe import Stage
 from noria.data.steps import quiet
+from noria.errors import StoreError
 
 _PR_SET_PDEATHSIG = 1
+_MAX_WAIT_SECONDS = 60.0
 
 
 class LocalExecutor(PipelineExecutor):
@@ -47,8 +49,13 @@ class LocalExecutor(PipelineExecutor):
         task = copy(self)
         task.pipeline = deepcopy(self.pipeline)
         self.lock_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.lock_dir / f"{rank:05d}", is_singleton=False):
-            task._run_for_rank(rank, local_rank=1)
+        try:
+            with FileLock(self.lock_dir / f"{rank:05d}", timeout=_MAX_WAIT_SECONDS, is_singleton=False):
+                task._run_for_rank(rank, local_rank=1)
+        except Timeout as error:
+            raise StoreError(
+                f"A process of an earlier run still works in '{self.lock_dir.parent}'. Stop it, then run the same command again."
+            ) from error
 
     @property
     def world_size(self) -> int:
