@@ -148,7 +148,8 @@ def many_files(folder: Path, num_files: int = 4) -> Path:
 
 def outcome(folder: Path) -> dict[str, bytes | Any]:
     """Everything a corpus is, byte for byte; of the manifest what does not name folders and machines."""
-    found: dict[str, Any] = {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file() and ".build" not in p.parts]  # a kill may leave that, done with or not
+    found: dict[str, Any] = {str(p.relative_to(folder)): p.read_bytes() for p in files}
     manifest = json.loads(found.pop("corpus.json"))
     return found | {"funnel": manifest["funnel"], "contents": manifest["contents"]}
 
