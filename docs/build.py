@@ -31,6 +31,19 @@ HEADLINES = (
     ("fresh_clone", "demo_success_after", "the same, candidate after 7 minutes of training", "同上，训练 7 分钟后的候选版本"),
     ("fresh_clone", "demo_seconds", "seconds of `make demo`, installation included", "`make demo` 的秒数，含安装"),
     (
+        "corpus",
+        "noria_duplicate_recall",
+        "planted near-duplicates found among 200,000 documents in English and Chinese",
+        "20 万篇中英文文档中植入的近似重复被找出的比例",
+    ),
+    ("corpus", "noria_contamination_recall", "planted evaluation passages found in them", "其中植入的评测段落被找出的比例"),
+    (
+        "corpus",
+        "ratio_speed_to_datatrove",
+        "documents cleaned a second, as a multiple of datatrove's own example pipeline",
+        "每秒清洗的文档数，与 datatrove 自带示例流程之比",
+    ),
+    (
         "sgd_loop",
         "exact_before",
         "exact tool calls in 60 held-out dialogues (SGD), embedded model as it came",

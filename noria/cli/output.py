@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+import tomllib
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ ProjectOption = Annotated[
     Path | None, typer.Option("--project", metavar="DIR", help="The project folder; by default found from the working directory.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+SettingsOption = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of docs/configuration.md.")]
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -49,6 +51,20 @@ def start_logging() -> None:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the stages have bars of their own
         warnings.filterwarnings("ignore", category=FutureWarning)
     logging.basicConfig(stream=sys.stderr, level=level.upper(), format="%(levelname)s %(name)s: %(message)s")
+
+
+def read_settings(pairs: list[str]) -> dict[str, Any]:
+    """The values of `--set`: as TOML writes them, else as text; `none` is no value."""
+    out: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{pair!r} is not NAME=VALUE.", param_hint="--set")
+        try:
+            out[name] = None if value == "none" else tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            out[name] = value
+    return out
 
 
 def emit(as_json: bool, value: Any, show: "Callable[[Console], None]") -> None:

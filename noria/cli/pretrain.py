@@ -1,12 +1,11 @@
 """`noria pretrain`."""
 
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from noria.cli.output import JsonOption, emit, progress_bars, start_logging, stderr_console
+from noria.cli.output import JsonOption, SettingsOption, emit, progress_bars, read_settings, start_logging, stderr_console
 
 SCORES = {
     "validation_loss": "loss",
@@ -30,7 +29,7 @@ def pretrain(
     minutes: Annotated[float | None, typer.Option("--minutes", metavar="M", min=0.1, help="Minutes for everything.")] = None,
     tokenizer: Annotated[Path | None, typer.Option("--tokenizer", metavar="DIR", help="Take this tokenizer instead of learning one.")] = None,
     more: Annotated[list[Path] | None, typer.Argument(metavar="PATH", help="More of the corpus: `--corpus a b` reads both.", hidden=True)] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of docs/configuration.md.")] = None,
+    settings: SettingsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a new base model from text."""
@@ -43,7 +42,7 @@ def pretrain(
 
     start_logging()
     given = {"objective": objective, "size": None if size is None else _size(size), "minutes": minutes}
-    config = checked(PretrainConfig, {**_settings(settings or []), **{k: v for k, v in given.items() if v is not None}}, "--set")
+    config = checked(PretrainConfig, {**read_settings(settings or []), **{k: v for k, v in given.items() if v is not None}}, "--set")
     log = stderr_console()
     with progress_bars() as progress:
         made = run(config, [*corpus, *(more or [])], out, progress, lambda sentence: log.print(sentence, highlight=False), tokenizer)
@@ -68,16 +67,3 @@ def _size(text: str) -> int:
         return round(float(text[:-1] if unit > 1 else text) * unit)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is no size; give a number of parameters as 800k, 20m or 1.5b.", param_hint="--size") from None
-
-
-def _settings(pairs: list[str]) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"{pair!r} is not NAME=VALUE.", param_hint="--set")
-        try:
-            out[name] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            out[name] = value
-    return out

@@ -1,10 +1,11 @@
-"""Task files: read with every row checked, write whole, find near-duplicates, split training from evaluation without a leak.
+"""Task files and corpora: read, clean, find near-duplicates, split training from evaluation without a leak.
 
-Comes in: JSONL files of the formats in `noria.data.examples`; goes out: their rows as frozen models. What it does not cover yet: corpora in other
-formats, cleaning, decontamination against public benchmarks.
+Task files are JSONL of the formats in `noria.data.examples`; out come their rows as frozen models. Corpora are files of any kind; out come documents,
+or, with `noria.data.build`, a clean corpus folder (not imported here: it needs the extra `corpus`).
 """
 
-from noria.data.corpus import Corpus, Document, open_corpus, split_of
+from noria.data.corpus import Corpus, open_corpus, split_of
+from noria.data.documents import Document
 from noria.data.duplicates import NearDuplicates, jaccard, ngrams
 from noria.data.examples import (
     EXAMPLES,

@@ -1,39 +1,35 @@
-"""Corpora: text of many files as a stream of documents, in an order that is always the same, without reading any file whole where it is JSONL.
+"""Corpora: text of many files as a stream of documents, in an order that is always the same, whatever the size of the files.
 
-In: files and folders (plain text, Markdown, JSONL with `text`, each compressed with gzip or not). Out: `Document`s. A file that cannot be read is
-left out with its reason; the run goes on.
+In: files, folders and globs of all kinds of `noria.data.readers`, or folders that `noria data build` made. Out: `Document`s. What cannot be read, a
+file or one row of it, is left out with its reason; the run goes on.
 """
 
-import gzip
-import json
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from glob import has_magic
 from hashlib import sha256
 from pathlib import Path
-from typing import IO
 
+from noria.data.documents import Document
+from noria.data.parser import Parser
+from noria.data.readers import KINDS, Track, check_libraries, is_read, read_documents, suffix_of
 from noria.errors import DataError
 
-TEXT_SUFFIXES = (".txt", ".md")
-ROW_SUFFIXES = (".jsonl",)
-SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "dev": "validation"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Document:
-    """One text of a corpus."""
-
-    text: str
-    id: str
-    source: str
-    """Path of the file it came from."""
+BUILT = "corpus.json"
+"""Manifest of a built corpus; written last."""
+_SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "dev": "validation"}
+_NAME_OF_SPLIT = re.compile(r"(train|validation|valid|dev)(?:[-_]\d+)?\.")
 
 
 @dataclass(kw_only=True)
 class Corpus:
-    """Files to read; `left_out` says which could not be, as (path, reason), once they were met."""
+    """Files to read. `left_out` says which were not read whole, as (path, reason), once they were met."""
 
     files: Sequence[Path]
+    passed_over: dict[str, int] = field(default_factory=dict[str, int])
+    """Files of other kinds in the folders named, counted by the end of their names."""
     left_out: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
     @property
@@ -42,65 +38,70 @@ class Corpus:
 
     def __iter__(self) -> Iterator[Document]:
         self.left_out.clear()
-        for path in self.files:
-            try:
-                yield from _rows(path) if _suffix(path) in ROW_SUFFIXES else _whole(path)
-            except (OSError, ValueError, EOFError) as error:
-                self.left_out.append((str(path), str(error)))
+        with Parser() as parser:
+            for path in self.files:
+                reason, count = "", 0
+                for item in read_documents(path, parser, Track()):
+                    if isinstance(item, Document):
+                        yield item
+                        continue
+                    reason = reason or ": ".join(part for part in (item.place, item.reason) if part)
+                    count += 1
+                if count:
+                    self.left_out.append((str(path), reason if count == 1 else f"{reason} ({count} such)"))
 
 
 def open_corpus(paths: Sequence[Path]) -> Corpus:
-    """The files at and below these paths that hold text. Raises DataError where there is none."""
-    files: list[Path] = []
+    """The files at, below and matched by these paths that hold text.
+
+    Raises:
+        DataError: no such path, a file of a kind that is not read, or no text at all.
+        DependencyError: a library for one of the files is not installed.
+    """
+    files: dict[Path, None] = {}
+    passed_over: Counter[str] = Counter()
     for path in paths:
-        if not path.exists():
-            raise DataError(f"No file or folder '{path}'. Check the path given with `--corpus`.")
-        found = sorted(p for p in path.rglob("*") if p.is_file() and _is_text(p)) if path.is_dir() else [path]
-        files += [p for p in found if p not in files]
-    wrong = next((p for p in files if not _is_text(p)), None)
-    if wrong is not None:
-        raise DataError(f"'{wrong}' is of no kind that is read: {', '.join((*TEXT_SUFFIXES, *ROW_SUFFIXES))}, each also as .gz.")
+        if not path.exists() and has_magic(str(path)):
+            found = sorted(p for p in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if not p.name.startswith("."))
+            if not found:
+                raise DataError(f"No file matches '{path}'. Check the pattern.")
+        else:
+            found = [path]
+        for place in found:
+            files |= dict.fromkeys(_files(place, passed_over))
     if not files:
-        raise DataError(f"No text in {', '.join(repr(str(p)) for p in paths)}: files of {', '.join((*TEXT_SUFFIXES, *ROW_SUFFIXES))} are read.")
-    return Corpus(files=files)
+        others = f" (passed over: {', '.join(f'{n} of {kind}' for kind, n in passed_over.most_common(5))})" if passed_over else ""
+        raise DataError(f"No text in {', '.join(repr(str(p)) for p in paths)}{others}: files of {', '.join(KINDS)} are read, each also compressed.")
+    check_libraries(list(files))
+    return Corpus(files=list(files), passed_over=dict(passed_over))
 
 
 def split_of(document: Document, validation_share: float, seed: int = 0) -> str:
     """`train` or `validation`: as the file's name says, else by the document's own text, so that equal documents never stand on both sides."""
-    named = SPLIT_NAMES.get(Path(document.source).name.split(".")[0])
-    if named is not None:
-        return named
-    digest = sha256(f"{seed}/{document.text}".encode()).digest()
+    return split_by_name(document.source) or split_by_key(document.text, validation_share, seed)
+
+
+def split_by_name(source: str) -> str | None:
+    """The split that the name of a file says: `train.txt`, `validation-00003.jsonl.gz`."""
+    named = _NAME_OF_SPLIT.match(Path(source).name)
+    return _SPLIT_NAMES[named[1]] if named else None
+
+
+def split_by_key(key: str, validation_share: float, seed: int = 0) -> str:
+    """`train` or `validation` by the hash of a key, the same for an equal key whatever else there is."""
+    digest = sha256(f"{seed}/{key}".encode("utf-8", "surrogatepass")).digest()
     return "validation" if int.from_bytes(digest[:8], "big") < validation_share * 2**64 else "train"
 
 
-def _is_text(path: Path) -> bool:
-    return _suffix(path) in (*TEXT_SUFFIXES, *ROW_SUFFIXES) and not path.name.startswith(".")
-
-
-def _suffix(path: Path) -> str:
-    return (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
-
-
-def _open(path: Path) -> IO[str]:
-    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-
-
-def _whole(path: Path) -> Iterator[Document]:
-    with _open(path) as file:
-        text = file.read()
-    if text.strip():
-        yield Document(text=text, id=str(path), source=str(path))
-
-
-def _rows(path: Path) -> Iterator[Document]:
-    with _open(path) as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            row = json.loads(line)
-            text = row.get("text") if isinstance(row, dict) else None
-            if not isinstance(text, str):
-                raise DataError(f"{path}:{number}: `text` is {text!r}; each row needs a text.")
-            if text.strip():
-                yield Document(text=text, id=str(row.get("id", f"{path}:{number}")), source=str(path))
+def _files(path: Path, passed_over: Counter[str]) -> list[Path]:
+    if not path.exists():
+        raise DataError(f"No file or folder '{path}'. Check the paths given.")
+    if not path.is_dir():
+        if not is_read(path):
+            raise DataError(f"'{path}' is of no kind that is read: {', '.join(KINDS)}, each also compressed (.gz, .bz2, .xz, .zst).")
+        return [path]
+    if (path / BUILT).is_file():
+        return sorted(p for p in path.glob("*.jsonl.gz") if _NAME_OF_SPLIT.match(p.name))
+    found = sorted(p for p in path.rglob("*") if p.is_file() and not any(part.startswith(".") for part in p.relative_to(path).parts))
+    passed_over.update(suffix_of(p) or "no suffix" for p in found if not is_read(p))
+    return [p for p in found if is_read(p)]

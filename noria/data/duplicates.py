@@ -4,6 +4,7 @@ MinHash with locality-sensitive hashing proposes candidates (Broder 1997; Indyk 
 sets decides, so nothing is called a duplicate that is none.
 """
 
+import re
 import unicodedata
 import zlib
 from collections.abc import Hashable
@@ -13,6 +14,7 @@ _NUM_PERMUTATIONS = 128
 _NGRAM = 5
 _NGRAM_IDEOGRAPHS = 2
 """Chinese carries in two characters what English carries in five."""
+_IDEOGRAPH = re.compile(r"[\u3400-\u9fff]")
 
 
 class NearDuplicates:
@@ -52,10 +54,19 @@ class NearDuplicates:
 
 def ngrams(text: str) -> frozenset[str]:
     """The set of character n-grams of a text, without regard to case, width and white space."""
-    plain = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-    num_ideographs = sum("\u3400" <= c <= "\u9fff" for c in plain)
-    size = _NGRAM_IDEOGRAPHS if num_ideographs * 3 > len(plain) else _NGRAM
+    plain = plain_text(text)
+    size = gram_size(plain)
     return frozenset(plain[i : i + size] for i in range(max(1, len(plain) - size + 1)))
+
+
+def plain_text(text: str) -> str:
+    """A text without the differences of case, width and white space."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def gram_size(plain: str) -> int:
+    """Characters of an n-gram: few where every third character or more is an ideograph."""
+    return _NGRAM_IDEOGRAPHS if len(_IDEOGRAPH.findall(plain)) * 3 > len(plain) else _NGRAM
 
 
 def jaccard(left: frozenset[str], right: frozenset[str]) -> float:

@@ -4,11 +4,11 @@ Comes in: the traces and the feedback log of a database; goes out: `train/` and 
 Run `noria feedback export DIR`. Feedback itself is stored by `noria.store.FeedbackLog`; comments are kept, but this export does not use them.
 """
 
+from noria.data.personal import Entity, PersonalData, Span
 from noria.feedback.bulk import import_file, stats
-from noria.feedback.config import Entity, FeedbackConfig
+from noria.feedback.config import FeedbackConfig
 from noria.feedback.decisions import Decision, Dialogue
 from noria.feedback.export import ExportReport, export, export_artifact, read_report, task_path
-from noria.feedback.personal import PersonalData, Span
 from noria.feedback.redact import Redaction, Redactor
 
 __all__ = [

@@ -5,9 +5,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from noria.config import Section
+from noria.data.personal import Entity
 from noria.schema.feedback import FeedbackRole
-
-Entity = Literal["email", "phone", "card", "iban", "ip", "id_number", "url"]
 
 
 class FeedbackConfig(Section):

@@ -4,25 +4,13 @@ Texts, arguments of tool calls and results of tools are treated alike, so a mode
 """
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from noria.data import ChatExample, PreferenceExample, ThumbsExample
-from noria.feedback.config import Entity, FeedbackConfig
-from noria.feedback.personal import PersonalData
+from noria.data.personal import LABELS, PersonalData, Placeholders, same_value
+from noria.feedback.config import FeedbackConfig
 from noria.schema import Message, canonical_json
-
-_LABELS: dict[Entity, str] = {
-    "email": "EMAIL",
-    "phone": "PHONE",
-    "card": "CARD",
-    "iban": "IBAN",
-    "ip": "IP",
-    "id_number": "ID_NUMBER",
-    "url": "URL",
-}
-
 
 E = TypeVar("E", ChatExample, ThumbsExample, PreferenceExample)
 
@@ -36,8 +24,8 @@ class Redactor:
 
     def conversation(self, public: Iterable[str] = ()) -> "Redaction":
         """Start a conversation. Values that stand in the `public` texts (system prompts) are the project's own and are kept."""
-        kept = {_same(span.entity, text[span.start : span.end]) for text in public for span in self._data.find(text)}
-        kept |= {_same(entity, value) for value in self._config.keep for entity in _LABELS}
+        kept = {same_value(span.entity, text[span.start : span.end]) for text in public for span in self._data.find(text)}
+        kept |= {same_value(entity, value) for value in self._config.keep for entity in LABELS}
         return Redaction(self._data, kept)
 
     def example(self, example: E) -> E:
@@ -54,14 +42,12 @@ class Redaction:
 
     def __init__(self, data: PersonalData, kept: set[tuple[str, str]]) -> None:
         self._data = data
-        self._kept = kept
-        self._placeholders: dict[tuple[str, str], str] = {}
-        self._numbers: Counter[str] = Counter()
+        self._placeholders = Placeholders(data, kept)
 
     @property
     def counts(self) -> dict[str, int]:
         """How many different values of each kind were replaced."""
-        return dict(self._numbers)
+        return self._placeholders.counts
 
     def message(self, message: Message) -> Message:
         """The message without personal data."""
@@ -73,12 +59,7 @@ class Redaction:
         return tuple(self.message(m) for m in messages)
 
     def text(self, text: str) -> str:
-        pieces: list[str] = []
-        end = 0
-        for span in self._data.find(text):
-            pieces += [text[end : span.start], self._placeholder(span.entity, text[span.start : span.end])]
-            end = span.end
-        return "".join(pieces) + text[end:]
+        return self._placeholders.text(text)
 
     def value(self, value: Any) -> Any:
         """Any JSON value, its texts redacted. A whole number that is personal data as it stands becomes its placeholder."""
@@ -106,27 +87,3 @@ class Redaction:
                 return content
             return json.dumps(redacted, ensure_ascii=False, separators=(",", ":"))
         return self.text(content)
-
-    def _placeholder(self, entity: Entity, found: str) -> str:
-        same = _same(entity, found)
-        if same in self._kept:
-            return found
-        if same not in self._placeholders:
-            label = _LABELS[entity]
-            self._numbers[label] += 1
-            self._placeholders[same] = f"<{label}_{self._numbers[label]}>"
-        return self._placeholders[same]
-
-
-def _same(entity: Entity, found: str) -> tuple[str, str]:
-    """What two ways to write one value have in common."""
-    if entity == "phone":
-        digits = "".join(c for c in found if c.isdigit())
-        digits = digits.removeprefix("00")
-        for country in ("86", "1"):
-            if len(digits) == len(country) + (11 if country == "86" else 10) and digits.startswith(country):
-                digits = digits.removeprefix(country)
-        return entity, digits
-    if entity in ("card", "iban", "id_number"):
-        return entity, "".join(c for c in found if c.isalnum()).upper()
-    return entity, found.casefold()

@@ -3,8 +3,8 @@
 Full text now; embeddings and reranking will stand behind the same `search`.
 """
 
+from noria.data.parse import Document, parse
 from noria.knowledge.base import AddReport, CheckReport, KnowledgeBase
 from noria.knowledge.chunk import Chunk, chunks
-from noria.knowledge.parse import Document, parse
 
 __all__ = ["AddReport", "CheckReport", "Chunk", "Document", "KnowledgeBase", "chunks", "parse"]

@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from noria.data.parser import Parser
 from noria.errors import DataError, NoriaError, StoreError
 from noria.knowledge.chunk import chunks
-from noria.knowledge.parse import parse
 from noria.knowledge.words import query_words, words
 from noria.schema import Passage
 
@@ -88,8 +88,9 @@ class KnowledgeBase:
     def add(self, paths: Iterable[Path]) -> AddReport:
         """Bring the index in line with the files and folders at `paths`. Raises DataError for a path that never was."""
         report = AddReport()
-        for path in paths:
-            self._add_root(Path(path).resolve(), report)
+        with Parser() as parser:
+            for path in paths:
+                self._add_root(Path(path).resolve(), report, parser)
         return report
 
     def search(self, query: str, num_results: int = 3) -> list[Passage]:
@@ -128,7 +129,7 @@ class KnowledgeBase:
             rows = connection.execute("SELECT path, hash FROM knowledge_documents WHERE reason IS NULL ORDER BY path").fetchall()
         return hashlib.sha256(repr(rows).encode()).hexdigest()
 
-    def _add_root(self, root: Path, report: AddReport) -> None:
+    def _add_root(self, root: Path, report: AddReport, parser: Parser) -> None:
         name = self._name(root)
         with self._connection() as connection:
             indexed = dict(connection.execute("SELECT path, hash FROM knowledge_documents"))
@@ -145,20 +146,20 @@ class KnowledgeBase:
             batch.append((file_name, file, digest, data))
             (report.updated if file_name in indexed else report.added).append(file_name)
             if len(batch) >= BATCH_FILES:
-                self._write(batch, (), report)
+                self._write(batch, (), report, parser)
                 batch.clear()
         gone = sorted(below - set(files))
         report.removed += gone
-        self._write(batch, gone, report)
+        self._write(batch, gone, report, parser)
         with self._connection() as connection, connection:
             if root.exists():
                 connection.execute("INSERT OR IGNORE INTO knowledge_roots VALUES (?)", (name,))
             else:
                 connection.execute("DELETE FROM knowledge_roots WHERE path = ?", (name,))
 
-    def _write(self, batch: Sequence[tuple[str, Path, str, bytes | str]], gone: Sequence[str], report: AddReport) -> None:
+    def _write(self, batch: Sequence[tuple[str, Path, str, bytes | str]], gone: Sequence[str], report: AddReport, parser: Parser) -> None:
         """Parse first, then write all of the batch in one transaction."""
-        parsed = [(name, digest, *_parsed(name, file, data)) for name, file, digest, data in batch]
+        parsed = [(name, digest, *_parsed(name, file, data, parser)) for name, file, digest, data in batch]
         with self._connection() as connection, connection:
             connection.execute("BEGIN IMMEDIATE")
             for name in [*gone, *(entry[0] for entry in parsed)]:
@@ -224,12 +225,12 @@ def _digest(file: Path) -> tuple[str, bytes | str]:
     return hashlib.sha256(FORMAT.encode() + data).hexdigest(), data
 
 
-def _parsed(name: str, file: Path, data: bytes | str) -> tuple[str, list[tuple[str, str]], str | None]:
+def _parsed(name: str, file: Path, data: bytes | str, parser: Parser) -> tuple[str, list[tuple[str, str]], str | None]:
     """Title, chunks as (title, text), and why there are none."""
     if isinstance(data, str):
         return name, [], data
     try:
-        document = parse(file, data)
+        document = parser.parse(file, data)
     except NoriaError as error:
         return name, [], str(error)
     pieces: list[tuple[str, str]] = []

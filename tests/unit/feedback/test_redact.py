@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from noria.data.personal import luhn, resident_id
 from noria.feedback import FeedbackConfig, PersonalData, Redactor
-from noria.feedback.personal import luhn, resident_id
 from noria.schema import Message, ToolCall
 
 REDACTOR = Redactor()

@@ -1,10 +1,11 @@
 """From a file to a document: plain Markdown with a title.
 
-In: Markdown, text, HTML; with the extra `knowledge` also what markitdown reads (PDF, Office, EPUB ...). Out: `Document`. A file that cannot be read
-raises `DataError` (or `DependencyError` for a missing extra) with the reason, which the index keeps beside the file.
+In: Markdown, text, HTML, wiki markup; with the extra `knowledge` also what markitdown reads (PDF, Office, EPUB ...). Out: `Document`. A file that
+cannot be read raises `DataError` (or `DependencyError` for a missing extra) with the reason. `noria.data.parser` does the same in a process apart.
 """
 
 import codecs
+import io
 import re
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -15,11 +16,26 @@ from noria.errors import DataError, DependencyError
 MAX_FILE_BYTES = 20_000_000
 TEXT_SUFFIXES = frozenset({".md", ".markdown", ".txt", ".text", ".rst"})
 HTML_SUFFIXES = frozenset({".html", ".htm", ".xhtml"})
-OTHER_SUFFIXES = frozenset({".pdf", ".docx", ".pptx", ".xlsx", ".xls", ".epub", ".csv", ".msg", ".ipynb"})
-"""What markitdown reads."""
+WIKI_SUFFIX = ".mediawiki"
+CONVERTERS = {
+    ".pdf": "PdfConverter",
+    ".docx": "DocxConverter",
+    ".pptx": "PptxConverter",
+    ".xlsx": "XlsxConverter",
+    ".xls": "XlsConverter",
+    ".epub": "EpubConverter",
+    ".csv": "CsvConverter",
+    ".msg": "OutlookMsgConverter",
+    ".ipynb": "IpynbConverter",
+}
+"""What markitdown reads, and with which of its converters: left to guess, it takes a broken PDF for plain text."""
+OTHER_SUFFIXES = frozenset(CONVERTERS)
+INSTALL_CORPUS = "Run `.venv/bin/pip install -e '.[corpus]'` in the clone of Noria."
 _FRONT_MATTER = re.compile(r"\A---\n(?P<fields>.*?)\n---\n", re.DOTALL)
 _TITLE_FIELD = re.compile(r"^title:\s*[\"']?(?P<title>.+?)[\"']?\s*$", re.MULTILINE)
 _HEADING = re.compile(r"^#{1,6}\s+(?P<text>.+?)\s*#*$", re.MULTILINE)
+_NO_ARTICLE_TEXT = re.compile(r"^\s*:?\s*(file|image|category|media|文件|檔案|档案|图像|圖像|图片|分类|分類)\s*:", re.IGNORECASE)
+"""Links of a wiki page that stand for a picture or a category."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +46,25 @@ class Document:
     text: str
 
 
-def parse(path: Path, data: bytes) -> Document:
-    """Read the bytes of the file at `path` (its name says the format). Raises DataError, DependencyError."""
+def parse(path: Path, data: bytes, main_text: bool = False) -> Document:
+    """Read the bytes of the file at `path` (its name says the format).
+
+    Args:
+        main_text: of a web page take the main text alone, as trafilatura finds it, not menus, headers and footers.
+
+    Raises:
+        DataError: it cannot be read, or holds no text.
+        DependencyError: a library is not installed.
+    """
     suffix = path.suffix.lower()
     if len(data) > MAX_FILE_BYTES:
         raise DataError(f"It has {len(data):,} bytes; at most {MAX_FILE_BYTES:,} are read. Split it.")
     if suffix in OTHER_SUFFIXES:
-        text = _converted(path)
+        text = _converted(suffix, data)
     elif suffix in HTML_SUFFIXES:
-        return _from_html(decode(data), path)
+        return _main_text(decode(data), path) if main_text else _from_html(decode(data), path)
+    elif suffix == WIKI_SUFFIX:
+        return _from_wiki(decode(data), path)
     elif suffix in TEXT_SUFFIXES:
         text = decode(data).replace("\r\n", "\n").replace("\r", "\n")
     else:
@@ -57,17 +83,25 @@ def parse(path: Path, data: bytes) -> Document:
 
 def decode(data: bytes) -> str:
     """Text of a file: UTF-8, UTF-16 with its mark, or GB 18030 where that gives Chinese. Raises DataError."""
+    return data.decode(encoding_of(data))
+
+
+def encoding_of(data: bytes) -> str:
+    """Name of the encoding that these bytes are text in, as `decode` tries them. Raises DataError."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         try:
-            return data.decode("utf-16")
+            data.decode("utf-16")
         except UnicodeDecodeError as error:
             raise DataError("It begins as UTF-16 but is none. Save it as UTF-8.") from error
+        return "utf-16"
     if b"\0" in data:
         raise DataError("It is a binary file, not text.")
     try:
-        return data.decode("utf-8-sig")
+        data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         place = error.start
+    else:
+        return "utf-8-sig"
     try:
         text = data.decode("gb18030")
     except UnicodeDecodeError as error:
@@ -75,24 +109,22 @@ def decode(data: bytes) -> str:
     foreign = [c for c in text if ord(c) > 127]
     if sum("\u4e00" <= c <= "\u9fff" or c in "，。、；：？！“”‘’（）《》" for c in foreign) < 0.9 * len(foreign):
         raise DataError(f"It is not UTF-8 (byte {place}). Save it as UTF-8.")
-    return text
+    return "gb18030"
 
 
 def _name(path: Path) -> str:
     return re.sub(r"[-_]+", " ", path.stem).strip() or path.name
 
 
-def _converted(path: Path) -> str:
+def _converted(suffix: str, data: bytes) -> str:
     try:
-        from markitdown import MarkItDown  # pyright: ignore[reportMissingImports]
+        from markitdown import StreamInfo, converters
     except ImportError as error:
-        raise DependencyError(
-            f"Reading '{path.suffix}' needs markitdown. Run `.venv/bin/pip install -e '.[knowledge]'` in the clone of Noria."
-        ) from error
+        raise DependencyError(f"Reading '{suffix}' needs markitdown. Run `.venv/bin/pip install -e '.[knowledge]'` in the clone of Noria.") from error
     try:
-        return MarkItDown(enable_plugins=False).convert_local(str(path)).markdown
+        return getattr(converters, CONVERTERS[suffix])().convert(io.BytesIO(data), StreamInfo(extension=suffix)).markdown
     except Exception as error:
-        raise DataError(f"markitdown cannot read it: {type(error).__name__}: {error!s:.200}") from error
+        raise DataError(f"markitdown cannot read it: {type(error).__name__}: {' '.join(str(error).split())!s:.200}") from error
 
 
 class _HtmlText(HTMLParser):
@@ -151,3 +183,35 @@ def _from_html(source: str, path: Path) -> Document:
         raise DataError("It holds no text.")
     heading = _HEADING.search(text)
     return Document(title=" ".join(page.title.split()) or (heading["text"] if heading else _name(path)), text=text)
+
+
+def _main_text(source: str, path: Path) -> Document:
+    try:
+        import trafilatura
+    except ImportError as error:
+        raise DependencyError("The main text of web pages needs trafilatura. " + INSTALL_CORPUS) from error
+    text = trafilatura.extract(source, include_comments=False, favor_precision=True)
+    if not text or not text.strip():
+        raise DataError("No main text is found in the page.")
+    return Document(title=_name(path), text=text)
+
+
+def _from_wiki(source: str, path: Path) -> Document:
+    """Wiki markup as text: templates, tables, references, pictures and categories left out."""
+    try:
+        import mwparserfromhell as wiki
+    except ImportError as error:
+        raise DependencyError("Wiki dumps need mwparserfromhell. " + INSTALL_CORPUS) from error
+    code = wiki.parse(source)
+    links = [link for link in code.ifilter_wikilinks(recursive=True) if _NO_ARTICLE_TEXT.match(str(link.title))]
+    tags = [tag for tag in code.ifilter_tags(recursive=True) if str(tag.tag).lower() in ("ref", "table", "gallery", "math", "timeline")]
+    for node in [*links, *tags]:
+        try:
+            code.remove(node)
+        except ValueError:  # it stood inside one that is gone
+            continue
+    lines = (line.strip() for line in str(code.strip_code(normalize=True, collapse=True)).split("\n"))
+    text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
+    if not text:
+        raise DataError("It holds no text.")
+    return Document(title=_name(path), text=text)

@@ -8,13 +8,25 @@ they are not found.
 import ipaddress
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from noria.feedback.config import Entity
+Entity = Literal["email", "phone", "card", "iban", "ip", "id_number", "url"]
+LABELS: dict[Entity, str] = {
+    "email": "EMAIL",
+    "phone": "PHONE",
+    "card": "CARD",
+    "iban": "IBAN",
+    "ip": "IP",
+    "id_number": "ID_NUMBER",
+    "url": "URL",
+}
+"""What the placeholders are called."""
 
 
 class Span(NamedTuple):
@@ -80,10 +92,10 @@ _PRIORITY: dict[Entity, int] = {"email": 0, "iban": 1, "id_number": 2, "card": 3
 class PersonalData:
     """Finds the given kinds of personal data; recognisers are made once, and a text met again is not searched again."""
 
-    def __init__(self, entities: tuple[Entity, ...], phone_regions: tuple[str, ...]) -> None:
+    def __init__(self, entities: tuple[Entity, ...], phone_regions: tuple[str, ...], max_remembered: int = 50_000) -> None:
         self._entities = frozenset(entities)
         self._phone_regions = phone_regions
-        self.find = lru_cache(maxsize=50_000)(self._find)
+        self.find = lru_cache(maxsize=max_remembered)(self._find)
 
     def _find(self, text: str) -> tuple[Span, ...]:
         """Spans in order, none over another; of two that overlap the longer one stays."""
@@ -121,7 +133,7 @@ class PersonalData:
     @cached_property
     def _recognizers(self) -> dict[Entity, Any]:
         """presidio is loaded with the first text that could hold something: it takes seconds."""
-        with _unloaded("torch", "transformers"):
+        with unloaded("torch", "transformers"):
             from presidio_analyzer import Pattern, PatternRecognizer
             from presidio_analyzer import predefined_recognizers as known
 
@@ -140,6 +152,58 @@ class PersonalData:
         }
 
 
+def same_value(entity: Entity, found: str) -> tuple[str, str]:
+    """What two ways to write one value have in common."""
+    if entity == "phone":
+        digits = "".join(c for c in found if c.isdigit())
+        digits = digits.removeprefix("00")
+        for country in ("86", "1"):
+            if len(digits) == len(country) + (11 if country == "86" else 10) and digits.startswith(country):
+                digits = digits.removeprefix(country)
+        return entity, digits
+    if entity in ("card", "iban", "id_number"):
+        return entity, "".join(c for c in found if c.isalnum()).upper()
+    return entity, found.casefold()
+
+
+class Placeholders:
+    """Typed placeholders for the values of one conversation or document; the same value gets the same one, in the order of first appearance.
+
+    Args:
+        kept: values, as `same_value` names them, that stay.
+    """
+
+    def __init__(self, data: PersonalData, kept: AbstractSet[tuple[str, str]] = frozenset()) -> None:
+        self._data = data
+        self._kept = kept
+        self._placeholders: dict[tuple[str, str], str] = {}
+        self._numbers: Counter[str] = Counter()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many different values of each kind were replaced."""
+        return dict(self._numbers)
+
+    def text(self, text: str) -> str:
+        """The text without personal data."""
+        pieces: list[str] = []
+        end = 0
+        for span in self._data.find(text):
+            pieces += [text[end : span.start], self._placeholder(span.entity, text[span.start : span.end])]
+            end = span.end
+        return "".join(pieces) + text[end:]
+
+    def _placeholder(self, entity: Entity, found: str) -> str:
+        same = same_value(entity, found)
+        if same in self._kept:
+            return found
+        if same not in self._placeholders:
+            label = LABELS[entity]
+            self._numbers[label] += 1
+            self._placeholders[same] = f"<{label}_{self._numbers[label]}>"
+        return self._placeholders[same]
+
+
 def _presidio(recognizer: Any, entity: Entity, text: str) -> Iterator[Span]:
     for result in recognizer.analyze(text, recognizer.supported_entities, None):
         if result.score >= 0.3:
@@ -147,7 +211,7 @@ def _presidio(recognizer: Any, entity: Entity, text: str) -> Iterator[Span]:
 
 
 @contextmanager
-def _unloaded(*names: str) -> Generator[None]:
+def unloaded(*names: str) -> Generator[None]:
     """Keep packages that are installed, but not loaded yet, from being loaded meanwhile.
 
     presidio would import torch and transformers for the language models that nothing here uses: 8 seconds instead of 2.

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from noria.data.parse import Document, parse
 from noria.errors import DataError, DependencyError
-from noria.knowledge import Document, parse
 
 
 def test_markdown_titles_come_from_front_matter_heading_or_name() -> None:

@@ -1,0 +1,73 @@
+"""`noria data build|stats`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from noria.cli.output import JsonOption, SettingsOption, emit, progress_bars, read_settings, start_logging, stderr_console
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="Make a corpus from a pile of text, and see what a corpus holds.", no_args_is_help=True)
+    group.command("build")(build)
+    group.command("stats")(stats)
+    app.add_typer(group, name="data")
+
+
+def build(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, folders and globs of text of any kind.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the corpus. A begun one is gone on with.")],
+    against: Annotated[
+        list[Path] | None, typer.Option("--against", metavar="FILE", help="Evaluation file whose texts no document may hold; give it several times.")
+    ] = None,
+    settings: SettingsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read, clean, deduplicate, decontaminate and split text."""
+    from rich.console import Console
+
+    from noria.cli.data_table import stats_tables
+    from noria.config import checked
+    from noria.data.build import build as run
+    from noria.data.build_config import BuildConfig
+    from noria.data.stats import stats as count
+
+    start_logging()
+    config = checked(BuildConfig, read_settings(settings or []), "--set")
+    with progress_bars() as progress:
+        made = run(config, paths, out, progress, against or [])
+    for kind, number in made.passed_over.items():
+        stderr_console().print(f"Passed over: {number} files of {kind}, which are not read.", highlight=False)
+
+    def show(console: Console) -> None:
+        for table in stats_tables(count([out], lambda *_: None)):
+            console.print(table)
+        console.print(f"Documents in '{out}': {made.contents.total.documents:,}. `noria pretrain --corpus {out}` takes the folder.", highlight=False)
+
+    emit(as_json, {"folder": str(out), **made.model_dump(mode="json", exclude={"request"})}, show)
+
+
+def stats(
+    paths: Annotated[list[Path], typer.Argument(metavar="DIR|FILE...", help="A corpus that `noria data build` made, or files of text.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a corpus holds, and what became of the rest."""
+    from rich.console import Console
+
+    from noria.cli.data_table import stats_tables
+    from noria.data.stats import stats as run
+
+    start_logging()
+    with progress_bars() as progress:
+        found = run(paths, progress)
+
+    def show(console: Console) -> None:
+        for table in stats_tables(found):
+            console.print(table)
+        if found.picture:
+            console.print(f"As a picture: '{found.picture}'.", highlight=False)
+        for path, reason in found.left_out:
+            console.print(f"Not read whole: '{path}': {reason}", highlight=False, soft_wrap=True)
+
+    emit(as_json, found.model_dump(mode="json"), show)

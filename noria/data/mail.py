@@ -1,0 +1,75 @@
+"""E-mail: the subject and what its writer wrote, without quotations, signature and attachments.
+
+In: one message (.eml) or many (.mbox, streamed). Out: one document a message; senders and receivers are left out.
+"""
+
+import re
+from collections.abc import Iterator
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from typing import IO
+
+from noria.data.documents import Document, Item, Unread
+from noria.data.parser import Parser
+from noria.errors import DataError
+
+MAX_MESSAGE_BYTES = 64 << 20
+_REPLY = re.compile(r"^(on .{5,200} wrote:|-+ ?original message ?-+|.{5,200}写道[：:]|-+ ?原始邮件 ?-+)\s*$", re.IGNORECASE)
+"""The line above a quotation."""
+
+
+def read_mail(path: Path, stream: IO[bytes], parser: Parser) -> Iterator[Item]:
+    """The message of an .eml file."""
+    yield _document(path, stream.read(MAX_MESSAGE_BYTES), str(path), parser)
+
+
+def read_mailbox(path: Path, stream: IO[bytes], parser: Parser) -> Iterator[Item]:
+    """The messages of an mbox file: each begins with a line `From ...` after a blank one (RFC 4155)."""
+    message: list[bytes] = []
+    number, size, blank, begun = 0, 0, True, False
+    for line in stream:
+        if line.startswith(b"From ") and blank:
+            if begun:
+                number += 1
+                yield _document(path, b"".join(message), f"{path}:{number}", parser)
+            message, size, begun = [], 0, True
+        elif not begun and line.strip():
+            raise DataError("It is no mbox file: it does not begin with a line `From ...`.")
+        elif size < MAX_MESSAGE_BYTES:
+            message.append(line.removeprefix(b">") if line.startswith(b">From ") else line)
+            size += len(line)
+        blank = not line.strip()
+    if begun:
+        yield _document(path, b"".join(message), f"{path}:{number + 1}", parser)
+
+
+def _document(path: Path, data: bytes, place: str, parser: Parser) -> Item:
+    try:
+        message = message_from_bytes(data, policy=policy.default)
+        text = _own_words(_body(message, parser))
+        subject = str(message["subject"] or "").strip()
+        identity = str(message["message-id"] or place).strip("<> ")
+    except (DataError, LookupError, ValueError, AttributeError, IndexError, TypeError) as error:  # the standard parser trips over broken headers
+        return Unread(source=str(path), place=place, reason=f"{error!s:.200}", text=data[:10_000].decode("utf-8", "replace"))
+    if not text:
+        return Unread(source=str(path), place=place, reason="The message holds no text of its own.", text=subject)
+    return Document(text=f"{subject}\n\n{text}" if subject else text, id=identity, source=str(path))
+
+
+def _body(message: EmailMessage, parser: Parser) -> str:
+    part = message.get_body(preferencelist=("plain", "html"))
+    if part is None:
+        return ""
+    content = str(part.get_content())
+    return content if part.get_content_subtype() == "plain" else parser.parse(Path("message.html"), content.encode("utf-8", "replace")).text
+
+
+def _own_words(body: str) -> str:
+    lines: list[str] = []
+    for line in body.replace("\r\n", "\n").split("\n"):
+        if line.rstrip() == "--" or _REPLY.match(line.strip()):
+            break
+        if not line.startswith(">"):
+            lines.append(line)
+    return "\n".join(lines).strip()
