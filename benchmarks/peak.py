@@ -3,9 +3,9 @@
     python benchmarks/peak.py [--steps 6]
 
 Decoders of 5, 20, 60 and 135 million parameters (llama, 16,384 tokens) learn random tokens for a few steps of 16,384 tokens, each in a process of its
-own, with the optimizer that `noria pretrain` takes by default. Operations are counted by 6 N a token and the causal half of attention; the peak is
-that of a large square product in the same precision, measured in the same process. Beside it: the same model in a plain loop of transformers and
-torch (its own loss, autocast in bf16, fused AdamW). Writes benchmarks/results/peak.json.
+own, compiled and with the optimizer that `noria pretrain` takes by default. Operations are counted by 6 N a token and the causal half of attention;
+the peak is that of a large square product in the same precision, measured in the same process. Beside it: the same model in a plain loop of
+transformers and torch (its own loss, autocast in bf16, fused AdamW). Writes benchmarks/results/peak.json.
 """
 
 import argparse
@@ -47,9 +47,8 @@ def noria(size: float, context: int, steps: int, work: Path) -> tuple[float, Any
     made = partial(make_config, "llama", vocab_size=VOCABULARY, special=special)
     shape = nearest_shape(round(size), context, lambda s: num_parameters(made(s)))
     model = new_model(made(shape), 0)
-    config = PretrainConfig()
-    precision = prepare_model(model, config)
-    objective = Causal(0, context, BATCH_TOKENS // context, MICRO_TOKENS // context, 0)
+    precision = prepare_model(model, PretrainConfig(compile=True))
+    objective = Causal(0, context, BATCH_TOKENS // context, MICRO_TOKENS // context, 0, compiled=True)
     optimizers = muon_and_adamw(model, layer_matrices(model), 1e-3, 1e-3, 0.1, (0.9, 0.95))
     run = Run(model, model, objective.steps(shards.train), optimizers, RunConfig(rate=lambda *_: 1.0, precision=precision), work)
     _, tokens, seconds = run.measure(steps, 1e9)

@@ -20,7 +20,13 @@ def word_starts(text: str, offsets: Sequence[tuple[int, int]]) -> list[bool]:
         offsets: begin and end of each token in the text, in characters.
     """
     starts = _character_starts(text)
-    return [any(starts[at] for at in range(begin, max(end, begin + 1)) if at < len(starts)) for begin, end in offsets]
+    found: list[bool] = []
+    before = -1
+    for begin, end in offsets:
+        # Tokens of one character, its bytes, all stand where it begins; only the first of them begins the word.
+        found.append(begin != before and any(starts[begin : max(end, begin + 1)]))
+        before = begin
+    return found
 
 
 def _character_starts(text: str) -> bytearray:
@@ -31,7 +37,7 @@ def _character_starts(text: str) -> bytearray:
         starts[run.start()] = 1
         for _, begin, _ in _segments(run.group()):
             starts[run.start() + begin] = 1
-        if run.end() < len(text):
+        if run.end() < len(text) and not text[run.end()].isspace():
             starts[run.end()] = 1
     return starts
 

@@ -6,7 +6,7 @@ beyond `MAX_SAMPLE_BYTES`, so memory stays bounded.
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -32,21 +32,21 @@ DENOISE_TOKENS = ("<pad>", "</s>", "<unk>", *(f"<extra_id_{i}>" for i in range(1
 SPECIAL_TOKENS: dict[str, tuple[str, ...]] = {"clm": DECODER_TOKENS, "mlm-nsp": ENCODER_TOKENS, "denoise": DENOISE_TOKENS}
 
 
-def train_tokenizer(kind: TokenizerKind, texts: Iterable[str], vocab_size: int, objective: str, num_bytes: int = 0) -> Tokenizer:
+def train_tokenizer(kind: TokenizerKind, texts: Iterable[str], vocab_size: int, objective: str, at_most: bool = False) -> Tokenizer:
     """Learn a tokenizer.
 
     Args:
-        num_bytes: of all texts, where it is known: what is learnt from is then drawn from all of them, not from the first.
+        at_most: take fewer tokens than `vocab_size` where the text supports no more.
         vocab_size: tokens in all, special ones included; `characters` takes what the text has.
 
     Raises:
         DataError: there is no text, or too little for a vocabulary of this size.
     """
     special = SPECIAL_TOKENS[objective]
-    full = _characters(texts, special) if kind == "characters" else _learnt(kind, _sample(texts, num_bytes), vocab_size, special)
+    full = _characters(texts, special) if kind == "characters" else _learnt(kind, _sample(texts), vocab_size, special)
     if full.get_vocab_size() <= len(special) + (256 if kind == "bpe" else 0):
         raise DataError("The corpus holds no text to learn a tokenizer from. Check the paths given with `--corpus`.")
-    if kind != "characters" and full.get_vocab_size() < vocab_size:
+    if kind != "characters" and not at_most and full.get_vocab_size() < vocab_size:
         found = full.get_vocab_size()
         raise DataError(f"The corpus supports {found} tokens, not {vocab_size}. Set `vocab_size` to {found} or less, or give more text.")
     return _wrapped(full, objective)
@@ -69,7 +69,7 @@ def _bpe(vocab_size: int, special: list[AddedToken]) -> tuple[FastTokenizer, Any
 
 
 def _wordpiece(vocab_size: int, special: list[AddedToken]) -> tuple[FastTokenizer, Any]:
-    full = FastTokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))  # type: ignore[call-arg]
+    full = FastTokenizer(models.WordPiece(unk_token=_unknown([token.content for token in special]), max_input_chars_per_word=100))  # type: ignore[call-arg]
     full.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
     full.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     full.decoder = decoders.WordPiece()
@@ -79,7 +79,7 @@ def _wordpiece(vocab_size: int, special: list[AddedToken]) -> tuple[FastTokenize
 
 def _unigram(vocab_size: int, special: list[AddedToken]) -> tuple[FastTokenizer, Any]:
     full = FastTokenizer(models.Unigram())
-    full.normalizer = normalizers.NFKC()
+    full.normalizer = normalizers.NFC()
     full.pre_tokenizer = pre_tokenizers.Metaspace()
     full.decoder = decoders.Metaspace()
     unknown = _unknown([token.content for token in special])
@@ -106,15 +106,20 @@ def _unknown(special: Sequence[str]) -> str:
     return next((token for token in special if "unk" in token.lower()), special[0])
 
 
-def _sample(texts: Iterable[str], num_bytes: int) -> Iterator[str]:
-    """Texts of `MAX_SAMPLE_BYTES` at most, drawn evenly where it is known how many bytes there are."""
-    rng, share, taken = random.Random(0), MAX_SAMPLE_BYTES / max(num_bytes, MAX_SAMPLE_BYTES), 0
+def _sample(texts: Iterable[str]) -> list[str]:
+    """Texts of `MAX_SAMPLE_BYTES` at most, drawn evenly from all: whenever there are too many, half of them go, and half as many are taken on."""
+    rng, share, size = random.Random(0), 1.0, 0
+    kept: list[str] = []
     for text in texts:
-        if taken > MAX_SAMPLE_BYTES:
-            return
-        if share == 1 or rng.random() < share:
-            taken += len(text.encode())
-            yield text
+        if share < 1 and rng.random() >= share:
+            continue
+        kept.append(text)
+        size += len(text.encode())
+        while size > MAX_SAMPLE_BYTES and len(kept) > 1:
+            share /= 2
+            kept = [one for one in kept if rng.random() < 0.5]
+            size = sum(len(one.encode()) for one in kept)
+    return kept
 
 
 def _wrapped(full: FastTokenizer, objective: str) -> Tokenizer:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from noria.data import ShardSplit
+from noria.errors import DataError
 from noria.train.attention import Rows
 from noria.train.blocks import Block, BlockSteps, in_order
 from noria.train.objective import Loss
@@ -40,12 +41,17 @@ class Causal:
         loss = total / max(count, 1)
         return {"loss": loss, "bits_per_byte": loss / math.log(2) / split.bytes_per_token}
 
+    def check(self, held_out: ShardSplit) -> None:
+        if len(held_out.tokens) < 2:
+            raise DataError("The held-out part of the corpus has no two tokens. Give more text, or a larger `validation_share`.")
+
     def loss(self, model: Any, block: Block) -> Loss:
         tokens = torch.from_numpy(block.tokens).to(model.device)
         read, targets = tokens[:, :-1], tokens[:, 1:]
         rows, positions = layout(read, self.document_id)
         output = model.base_model(input_ids=read.reshape(1, -1), position_ids=positions, use_cache=False, segments=rows)
-        weight = model.get_output_embeddings().weight
+        tied = model.config.tie_word_embeddings
+        weight = (model.get_input_embeddings() if tied else model.get_output_embeddings()).weight
         return Loss(total=summed_loss(output.last_hidden_state[0], weight, targets.flatten(), self.compiled and model.training))
 
 

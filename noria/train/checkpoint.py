@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from noria.errors import StoreError
+from noria.train.sharding import placed
 
 BEST = "best.pt"
 _log = logging.getLogger(__name__)
@@ -79,4 +80,4 @@ def trainable(model: Any) -> dict[str, torch.nn.Parameter]:
 def restore(parameters: dict[str, torch.nn.Parameter], saved: dict[str, torch.Tensor]) -> None:
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(saved[name])
+            parameter.copy_(placed(saved[name], parameter))

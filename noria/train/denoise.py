@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from noria.data import ShardSplit
 from noria.train.objective import Loss
-from noria.train.passages import Passages
+from noria.train.passages import Passages, check_held_out
 from noria.train.run import MicroBatch, Step
 
 IGNORED = -100
@@ -60,6 +60,9 @@ class Denoise:
             total += self.loss(model, rows).total.item()
             count += int((rows.targets != IGNORED).sum())
         return {"loss": total / count}
+
+    def check(self, held_out: ShardSplit) -> None:
+        check_held_out(held_out)
 
     def loss(self, model: Any, rows: DenoiseRows) -> Loss:
         read, targets = (torch.from_numpy(part).to(model.device) for part in (rows.read, rows.targets))

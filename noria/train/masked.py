@@ -20,7 +20,7 @@ from noria.data import ShardSplit
 from noria.errors import DataError
 from noria.train.attention import Segment
 from noria.train.objective import Loss
-from noria.train.passages import Passages
+from noria.train.passages import Passages, check_held_out
 from noria.train.run import MicroBatch, Step
 
 FOLLOWS, RANDOM = 0, 1
@@ -99,6 +99,9 @@ class Masked:
             found |= {"loss": mlm + self.sentence_weight * sentence, "sentence_loss": sentence}
             found["sentence_accuracy"] = totals["sentence_right"] / totals["rows"]
         return found
+
+    def check(self, held_out: ShardSplit) -> None:
+        check_held_out(held_out)
 
     def loss(self, model: Any, rows: MaskedRows) -> Loss:
         device = model.device
@@ -184,7 +187,7 @@ class MaskedSteps:
         while passages.document[other] == passages.document[number]:
             other = int(rng.integers(len(passages)))
         tokens, words = passages.tokens(other), passages.word_starts(other)
-        start = int(rng.integers(max(1, len(tokens) - length + 1)))
+        start = part_near(tokens, rng, self.objective.ids.sentence_ends)  # as a true second part begins, so that the cut tells nothing
         return tokens[start : start + length], words[start : start + length]
 
 

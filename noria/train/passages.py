@@ -16,6 +16,16 @@ MIN_TOKENS = 8
 """Documents shorter than that teach nothing about what stands where, and are left out."""
 
 
+def check_held_out(split: ShardSplit) -> None:
+    """Refuse a held-out split without a passage. Raises DataError."""
+    try:
+        Passages(split, MIN_TOKENS, 0)
+    except DataError as error:
+        raise DataError(
+            f"The held-out part of the corpus has no document of {MIN_TOKENS} tokens. Give more text, or a larger `validation_share`."
+        ) from error
+
+
 class Passages:
     """The passages of a split, in an order without end.
 

@@ -33,10 +33,11 @@ from noria.train.memory import give_back_freed_memory, keep_freed_memory
 from noria.train.optimizers import adamw, layer_matrices, muon_and_adamw
 from noria.train.pretrain_config import PretrainConfig
 from noria.train.pretrain_objective import PretrainObjective, make_objective, sentence_weight
-from noria.train.pretrain_plan import PretrainPlan, plan_run
+from noria.train.pretrain_plan import DEFAULT_MINUTES, PretrainPlan, plan_run
 from noria.train.processes import Processes, join_processes, training_device
 from noria.train.products import use_lean_products, use_own_products
 from noria.train.run import Progress, Run, RunConfig
+from noria.train.sharding import shard, whole
 
 SCRATCH = ".run"
 DONE = "pretrain.json"
@@ -44,8 +45,10 @@ FIRST_VOCAB, MAX_VOCAB = 512, 32_768
 BYTES_PER_VOCAB_TOKEN = 600
 """Bytes of text for each token of a derived vocabulary: 8,192 tokens from 5 MB on."""
 
-MIN_CHARACTERS_PER_TOKEN = 0.7
-"""A tokenizer learnt from another language spends two tokens or more on a character; one of characters, one."""
+COMPRESSED, COMPRESSION = (".gz", ".bz2", ".xz", ".zst"), 4
+"""Text is about four times as long as its compressed file."""
+SMALL_VOCAB, MAX_MORE_TOKENS, MAX_UNKNOWN = 1000, 1.6, 0.02
+"""By which a tokenizer is held to know a corpus: it spends fewer tokens than a small one learnt from a sample of it, or hardly more."""
 
 Report = Callable[[str, float, float], None]
 """Told a stage's name, what is done and what there is in all."""
@@ -74,20 +77,24 @@ def pretrain(config: PretrainConfig, corpus: Sequence[Path], out: Path, report: 
         ModelError: the loss is not a number.
     """
     architecture = check_architecture(config.architecture or ARCHITECTURES[config.objective][0], config.objective)
-    config = config.model_copy(update={"architecture": architecture})
+    minutes = DEFAULT_MINUTES if config.minutes is None and config.steps is None else config.minutes
+    config = config.model_copy(update={"architecture": architecture, "minutes": minutes})
     sentence_weight(config)
+    if config.shard and (config.objective != "clm" or config.optimizer != "adamw"):
+        raise ConfigError("`shard` parts decoders that AdamW trains: Muon needs whole matrices. Set `objective=clm` and `optimizer=adamw`.")
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     began = time.monotonic()
     files = open_corpus(corpus)
+    asked = _asked(config, files, tokenizer)
     if (out / DONE).is_file():
-        return _finished(out)
+        return _finished(out, asked)
     processes = join_processes()
     if not processes.first:
         report, say = (lambda *_: None), (lambda _: None)
     scratch = out / SCRATCH
     if processes.first:
-        _claim(scratch, config, files, tokenizer)
+        _claim(out, asked)
         _shards(config, files, _tokenizer(config, files, scratch, tokenizer, report, say), scratch, report)
     processes.wait()
     words = load_tokenizer(tokenizer or scratch / "tokenizer")
@@ -101,6 +108,7 @@ def pretrain(config: PretrainConfig, corpus: Sequence[Path], out: Path, report: 
     for reason in plan.reasons:
         say(reason)
     objective = make_objective(config, words, plan.context, plan.batch_tokens, processes.count)
+    objective.check(shards.validation)
     model: Any = new_model(made(plan.shape()), config.seed)
     model.to(training_device())
     run = _run(config, plan, model, objective, shards, processes, scratch)
@@ -123,38 +131,50 @@ def pretrain(config: PretrainConfig, corpus: Sequence[Path], out: Path, report: 
     use_own_products(model)
     give_back_freed_memory()
     made_of = Pretrained(folder=out, plan=plan, metrics=metrics)
+    weights = whole(dict(model.state_dict()), processes.first)
     if processes.first:
-        _write(made_of, use_own_attention(model), words)
+        _write(made_of, use_own_attention(model), weights, words)
     processes.wait()
     return made_of
 
 
-def _finished(out: Path) -> Pretrained:
+def _finished(out: Path, asked: dict[str, Any]) -> Pretrained:
     told = json.loads((out / DONE).read_text(encoding="utf-8"))
+    _refuse_other(out, told["request"], asked)
+    shutil.rmtree(out / SCRATCH, ignore_errors=True)  # a kill may have left it
     return Pretrained(folder=out, plan=PretrainPlan.model_validate(told["plan"]), metrics=told["metrics"])
 
 
-def _claim(scratch: Path, config: PretrainConfig, files: Corpus, tokenizer: Path | None) -> None:
-    """Write down what this folder is for; refuse one that was begun for something else."""
-    asked: dict[str, Any] = {
+def _asked(config: PretrainConfig, files: Corpus, tokenizer: Path | None) -> dict[str, Any]:
+    """What makes two requests the same."""
+    return {
         "config": config.model_dump(mode="json"),
         "files": [[str(p.resolve()), p.stat().st_size] for p in files.files],
-        "tokenizer": str(tokenizer) if tokenizer else None,
+        "tokenizer": str(tokenizer.resolve()) if tokenizer else None,
     }
-    path = scratch / "request.json"
-    if not path.is_file():
-        try:
-            scratch.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"The folder '{scratch.parent}' cannot be made: {error.strerror}. Give another one with `--out`.") from error
-        write_file(path, [json.dumps(asked, indent=2) + "\n"])
+
+
+def _claim(out: Path, asked: dict[str, Any]) -> None:
+    """Write down what this folder is for; refuse one that was begun for something else, or holds what is not ours."""
+    path = out / SCRATCH / "request.json"
+    if path.is_file():
+        _refuse_other(out, json.loads(path.read_text(encoding="utf-8")), asked)
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    if out.is_dir() and any(p.name != SCRATCH for p in out.iterdir()):
+        raise ConfigError(f"'{out}' is not empty and was not begun by `noria pretrain`. Give another folder with `--out`.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"The folder '{out}' cannot be made: {error.strerror}. Give another one with `--out`.") from error
+    write_file(path, [json.dumps(asked, indent=2) + "\n"])
+
+
+def _refuse_other(out: Path, before: dict[str, Any], asked: dict[str, Any]) -> None:
     changed = [f"`{k}` was {before['config'].get(k)!r} and is {v!r}" for k, v in asked["config"].items() if before["config"].get(k) != v]
     if not changed and before != asked:
         changed = ["the corpus or the tokenizer is another"]
     if changed:
-        raise ConfigError(f"'{scratch.parent}' was begun otherwise: {'; '.join(changed)}. Go on with the same, or give another `--out`.")
+        raise ConfigError(f"'{out}' was begun otherwise: {'; '.join(changed)}. Go on with the same, or give another `--out`.")
 
 
 def _tokenizer(config: PretrainConfig, files: Corpus, scratch: Path, given: Path | None, report: Report, say: Say) -> Tokenizer:
@@ -165,9 +185,10 @@ def _tokenizer(config: PretrainConfig, files: Corpus, scratch: Path, given: Path
     folder = scratch / "tokenizer"
     if (folder / "tokenizer_config.json").is_file():
         return load_tokenizer(folder)
-    size = config.vocab_size or min(MAX_VOCAB, max(FIRST_VOCAB, 2 ** round(math.log2(max(files.num_bytes / BYTES_PER_VOCAB_TOKEN, 1)))))
+    num_bytes = sum(p.stat().st_size * (COMPRESSION if p.suffix in COMPRESSED else 1) for p in files.files)
+    size = config.vocab_size or min(MAX_VOCAB, max(FIRST_VOCAB, 2 ** round(math.log2(max(num_bytes / BYTES_PER_VOCAB_TOKEN, 1)))))
     report("tokenizer", 0, 1)
-    words = train_tokenizer(config.tokenizer or "bpe", (d.text for d in files), size, config.objective, files.num_bytes)
+    words = train_tokenizer(config.tokenizer or "bpe", (d.text for d in files), size, config.objective, at_most=config.vocab_size is None)
     folder.mkdir(exist_ok=True)
     words.save(folder)
     report("tokenizer", 1, 1)
@@ -176,15 +197,21 @@ def _tokenizer(config: PretrainConfig, files: Corpus, scratch: Path, given: Path
 
 
 def check_fit(tokenizer: Tokenizer, documents: Iterable[Document], name: str) -> None:
-    """Refuse a tokenizer that was learnt from another language: it takes the characters of this text apart. Raises DataError."""
+    """Refuse a tokenizer that was learnt from another language. Raises DataError.
+
+    It takes much of this text for unknown, or spends many more tokens on it than a small vocabulary learnt from a sample of it.
+    """
     sample = [document.text[:2000] for document in islice(documents, 200)]
-    num_characters = sum(map(len, sample))
-    num_tokens = sum(map(len, tokenizer.encode_batch(sample)))
-    if num_characters and num_tokens * MIN_CHARACTERS_PER_TOKEN > num_characters:
-        raise DataError(
-            f"The tokenizer '{name}' spends {num_tokens / num_characters:.1f} tokens on a character of this corpus: it was learnt from another "
-            "language. Leave `--tokenizer` out to learn one."
-        )
+    ids = [token_id for row in tokenizer.encode_batch(sample) for token_id in row]
+    # Text never becomes a special token but where it is unknown.
+    unknown = sum(token_id in tokenizer.special_ids for token_id in ids) / max(len(ids), 1)
+    own = train_tokenizer("bpe", sample, min(SMALL_VOCAB, max(FIRST_VOCAB, tokenizer.vocab_size)), "clm", at_most=True)
+    many = len(ids) / max(sum(map(len, own.encode_batch(sample))), 1)
+    by_character = all(len(token) == 1 for token in tokenizer.token_strings() if token not in tokenizer.added_tokens)
+    if unknown <= MAX_UNKNOWN and (many <= MAX_MORE_TOKENS or by_character):
+        return
+    what = f"takes {unknown:.0%} of this corpus for unknown" if unknown > MAX_UNKNOWN else f"spends {many:.1f} times the tokens that it would need"
+    raise DataError(f"The tokenizer '{name}' {what}: it was learnt from another language. Leave `--tokenizer` out to learn one.")
 
 
 def _shards(config: PretrainConfig, files: Corpus, tokenizer: Tokenizer, scratch: Path, report: Report) -> None:
@@ -240,8 +267,11 @@ def _precision(config: PretrainConfig) -> torch.dtype:
     return torch.bfloat16 if wanted == "bfloat16" else torch.float32
 
 
-def _trial(config: PretrainConfig, shards: Shards, tokenizer: Tokenizer, made: Any, processes: Processes, plan: PretrainPlan) -> float:
+def _trial(
+    config: PretrainConfig, shards: Shards, tokenizer: Tokenizer, made: Any, processes: Processes, plan: PretrainPlan, compiled: bool
+) -> float:
     """Tokens a second that a plan is trained with, from a few steps."""
+    config = config if compiled else config.model_copy(update={"compile": False})
     objective = make_objective(config, tokenizer, plan.context, plan.batch_tokens, processes.count)
     model: Any = new_model(made(plan.shape()), config.seed)
     model.to(training_device())
@@ -260,7 +290,8 @@ def prepare_model(model: Any, config: PretrainConfig) -> torch.dtype:
     if compiles(config.compile, config.minutes):
         use_compiled_layers(model, dtype, config.dropout)
     if config.checkpoint_activations:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)  # named so since transformers 5.13
+        enable({"use_reentrant": False})
     return dtype
 
 
@@ -268,6 +299,8 @@ def _run(
     config: PretrainConfig, plan: PretrainPlan, model: Any, objective: PretrainObjective, shards: Shards, processes: Processes, folder: Path
 ) -> Run:
     dtype = prepare_model(model, config)
+    if config.shard and processes.count > 1:
+        shard(model)
     betas = (0.9, config.beta2)
     if config.optimizer == "muon":
         optimizers = muon_and_adamw(model, layer_matrices(model), plan.muon_rate, plan.learning_rate, config.weight_decay, betas)
@@ -324,11 +357,11 @@ def _scored(run: Run, objective: PretrainObjective, held_out: ShardSplit) -> dic
     return {**scores, "best_step": best["step"] if best else run.step, "validation_tokens": len(held_out.tokens)}
 
 
-def _write(made: Pretrained, model: Any, tokenizer: Tokenizer) -> None:
+def _write(made: Pretrained, model: Any, weights: dict[str, torch.Tensor], tokenizer: Tokenizer) -> None:
     """Write the model, then what was done, then drop what was needed to go on. Raises StoreError."""
     out = made.folder
     try:
-        model.save_pretrained(str(out))
+        model.save_pretrained(str(out), state_dict=weights)
         tokenizer.save(out)
         shutil.copyfile(out / SCRATCH / "curve.jsonl", out / "curve.jsonl")
         draw(out / "curve.jsonl", out)

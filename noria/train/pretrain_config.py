@@ -71,6 +71,8 @@ class PretrainConfig(Section):
     """Memory of the exponential average of the weights, which is then what is validated and kept; None: no average."""
     compile: bool | None = None
     """Compile the layers of a llama (`torch.compile`); None: in runs of a quarter of an hour or more, where there is a C++ compiler."""
+    shard: bool = False
+    """Part a decoder's weights over the processes instead of holding all of them in each; with `optimizer=adamw`."""
     checkpoint_activations: bool = False
     """Compute activations again on the way back instead of keeping them: a third more work, a fraction of the memory."""
     spike: float | None = Field(default=8.0, gt=0)

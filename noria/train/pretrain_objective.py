@@ -23,6 +23,10 @@ class PretrainObjective(Protocol):
 
     def score(self, model: Any, split: ShardSplit, max_tokens: int, /) -> dict[str, float]: ...
 
+    def check(self, held_out: ShardSplit, /) -> None:
+        """Refuse a split that cannot be scored, before hours are lost. Raises DataError."""
+        ...
+
 
 def make_objective(config: PretrainConfig, tokenizer: Tokenizer, context: int, batch_tokens: int, num_processes: int = 1) -> PretrainObjective:
     """The objective that the settings name.
@@ -35,6 +39,9 @@ def make_objective(config: PretrainConfig, tokenizer: Tokenizer, context: int, b
     """
     rows = max(num_processes, batch_tokens // context)
     micro_rows = max(1, min(math.ceil(rows / num_processes), config.micro_batch_tokens // context))
+    if config.shard and rows % (micro_rows * num_processes):
+        part = micro_rows * num_processes * context
+        raise ConfigError(f"The parts of a model compute in step: set `batch_tokens` to a multiple of {part}, not {rows * context}.")
     if config.objective == "mlm-nsp":
         return Masked(_encoder_ids(tokenizer), config.mask_rate, sentence_weight(config), context, rows, micro_rows, config.seed)
     if config.objective == "denoise":

@@ -57,7 +57,7 @@ def plan_run(
     split: ShardSplit,
     seconds: float | None,
     made: Callable[[Shape], Any],
-    speed: Callable[[PretrainPlan], float],
+    speed: Callable[[PretrainPlan, bool], float],
     precision: torch.dtype,
     processes: Processes,
 ) -> PretrainPlan:
@@ -65,7 +65,8 @@ def plan_run(
 
     Args:
         split: what is trained on. seconds: left for training; None: `steps` says how long.
-        made: the model's configuration of a shape. speed: tokens a second that a plan is trained with, measured.
+        made: the model's configuration of a shape.
+        speed: tokens a second that a plan is trained with, measured; compiled or, where shapes are only compared, not.
     """
     path = folder / NAME
     if path.is_file():
@@ -73,8 +74,6 @@ def plan_run(
             return PretrainPlan.model_validate_json(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ArtifactError(f"'{path}' is not a plan: {error}. Delete the folder to start over.") from error
-    if seconds is None and config.steps is None:
-        seconds = DEFAULT_MINUTES * 60
     if seconds is not None and seconds < 5:
         raise ConfigError(f"Of the {config.minutes:g} minutes nothing is left for training after the corpus was read. Give more with `--minutes`.")
     seconds = None if seconds is None else processes.agreed(seconds)
@@ -87,7 +86,7 @@ def plan_run(
 
 
 def _new_plan(
-    config: PretrainConfig, split: ShardSplit, seconds: float | None, made: Any, speed: Callable[[PretrainPlan], float], peak: float
+    config: PretrainConfig, split: ShardSplit, seconds: float | None, made: Any, speed: Callable[[PretrainPlan, bool], float], peak: float
 ) -> PretrainPlan:
     began = time.monotonic()
     num_tokens = len(split.tokens)
@@ -96,7 +95,7 @@ def _new_plan(
     reasons: list[str] = []
 
     def trial(shape: Shape) -> float:
-        return speed(_plan(config, shape, count(shape), config.batch_tokens or max(context, 4096 // context * context), 1))
+        return speed(_plan(config, shape, count(shape), config.batch_tokens or max(context, 4096 // context * context), 1), False)
 
     tokens_per_second: float | None = None
     if config.width is not None or config.layers is not None or config.heads is not None:
@@ -112,16 +111,22 @@ def _new_plan(
         tried = "; ".join(f"{c.num_parameters / 1e6:.2f} M at {c.tokens_per_second:,.0f} tokens/s would reach {c.loss:.3f}" for c in timed)
         reasons.append(f"Of the shapes timed on this machine {_told(shape)} has the lowest loss predicted (Hoffmann et al. 2022): {tried}.")
     num_parameters_ = count(shape)
-    if seconds is not None and (config.steps is None or config.batch_tokens is None):
+    if seconds is not None and config.batch_tokens is None:
         tokens_per_second = tokens_per_second or trial(shape)
-    if seconds is not None:
-        seconds = max(1.0, seconds - (time.monotonic() - began))  # timing takes its share
     fitting = None if seconds is None or tokens_per_second is None else tokens_per_second * seconds * SHARE_FOR_STEPS
     batch = config.batch_tokens or batch_for(fitting if fitting is not None else (config.steps or 1) * MIN_BATCH_TOKENS, context)
     batch = max(context, batch // context * context)
-    steps = config.steps or max(1, int((fitting or 0) / batch))
+    if seconds is not None and config.steps is None:
+        # As it will be trained: with its batch, compiled if that is wanted.
+        tokens_per_second = speed(_plan(config, shape, num_parameters_, batch, 1), True)
+        seconds = max(1.0, seconds - (time.monotonic() - began))  # timing takes its share
+    steps = config.steps or max(1, int((tokens_per_second or 0) * (seconds or 0) * SHARE_FOR_STEPS / batch))
     plan = _plan(config, shape, num_parameters_, batch, steps)
-    share = None if tokens_per_second is None else tokens_per_second * flops_per_token(num_parameters_, shape, context) / peak
+    share = (
+        None
+        if tokens_per_second is None or config.objective != "clm"
+        else tokens_per_second * flops_per_token(num_parameters_, shape, context) / peak
+    )
     total = steps * batch
     reasons.append(
         f"{steps:,} steps of {batch:,} tokens: {total / 1e6:.1f} M tokens, {total / num_tokens:.1f} times the corpus, "

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import torch
 from torch import distributed
+from torch.distributed.tensor import DTensor
 
 Item = TypeVar("Item")
 BUCKET_BYTES = 32 << 20
@@ -57,6 +58,8 @@ class Processes:
             return
         bucket: list[torch.Tensor] = []
         for parameter in parameters:
+            if isinstance(parameter, DTensor):
+                continue  # parted over the processes: summed on the way back
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             bucket.append(parameter.grad)

@@ -23,6 +23,7 @@ from noria.store import write_file
 from noria.train import checkpoint
 from noria.train.objective import Loss
 from noria.train.processes import Processes
+from noria.train.sharding import let_go, placed, placed_state, whole
 
 CURVE = "curve.jsonl"
 
@@ -147,26 +148,24 @@ class Run:
         self.model.train()
         saved = time.monotonic()
         num_steps = self.num_steps = self.num_steps or planned
-        with contextlib.ExitStack() as stack:
-            curve = stack.enter_context((self.folder / CURVE).open("a", encoding="utf-8")) if self.processes.first else None
-            while self.step < num_steps:
-                begin = time.monotonic()
-                point = self._step(num_steps)
-                self.seconds += time.monotonic() - begin
-                if point is None:
-                    self._back_to_the_last_checkpoint()
-                    continue
-                if self.step % max(1, planned // REVIEWS) == 0:
-                    num_steps = self.num_steps = self._within_the_time(planned)
-                point |= self._validated(num_steps)
-                if curve:
+        while self.step < num_steps:
+            begin = time.monotonic()
+            point = self._step(num_steps)
+            self.seconds += time.monotonic() - begin
+            if point is None:
+                self._back_to_the_last_checkpoint()
+                continue
+            if self.step % max(1, planned // REVIEWS) == 0:
+                num_steps = self.num_steps = self._within_the_time(planned)
+            point |= self._validated(num_steps)
+            if self.processes.first:
+                with (self.folder / CURVE).open("a", encoding="utf-8") as curve:
                     curve.write(json.dumps(point) + "\n")
-                    curve.flush()
-                if on_progress:
-                    on_progress(self._progress(num_steps))
-                if self._is_due(saved) or self.step == num_steps:
-                    self.save()
-                    saved = time.monotonic()
+            if on_progress:
+                on_progress(self._progress(num_steps))
+            if self._is_due(saved) or self.step == num_steps:
+                self.save()
+                saved = time.monotonic()
 
     def measure(self, max_steps: int, seconds: float) -> tuple[int, int, float]:
         """Take steps at rate 0, so that no weight changes: how many, their tokens and seconds. The first warms caches and is not counted.
@@ -175,13 +174,13 @@ class Run:
             seconds: time after which no further step is taken; at least one is.
         """
         self.model.train()
-        self._gradients(self.source.step(0))
+        self._gradients(self.source.step(0), 0)
         self._update(0.0)
         begin, tokens, number = time.monotonic(), 0, 0
         while number < max_steps and (number == 0 or self.processes.agreed(time.monotonic() - begin) < seconds):
             number += 1
             step = self.source.step(number)
-            self._gradients(step)
+            self._gradients(step, number)
             self._update(0.0)
             tokens += step.num_tokens
         for optimizer in self.optimizers:
@@ -189,9 +188,10 @@ class Run:
         return number, tokens, time.monotonic() - begin
 
     def save(self) -> None:
-        """Write a checkpoint; with several processes the first one does, for their weights are the same."""
+        """Write a checkpoint; of several processes the first one does."""
+        state = whole(self._state(), self.processes.first)
         if self.processes.first:
-            checkpoint.save(self.folder, self.step, self._state(), self.config.num_checkpoints)
+            checkpoint.save(self.folder, self.step, state, self.config.num_checkpoints)
 
     def resume(self) -> int:
         """Take up the last checkpoint that can be read; returns its step, 0 without one."""
@@ -212,12 +212,12 @@ class Run:
     def _restore(self, state: dict[str, Any]) -> None:
         checkpoint.restore(self.parameters, state["weights"])
         for optimizer, theirs in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(theirs)
+            optimizer.load_state_dict(placed_state(theirs, optimizer))
         for name in _POSITION:
             setattr(self, name, state[name])
         self.watch.restore(state["watch"])
         for name, average in (self.averages or {}).items():
-            average.copy_(state["averages"][name])
+            average.copy_(placed(state["averages"][name], average))
 
     def _within_the_time(self, planned: int) -> int:
         """`planned`, or as many as the time still allows at the speed so far."""
@@ -229,10 +229,9 @@ class Run:
     def _step(self, num_steps: int) -> dict[str, Any] | None:
         """One update and its point of the curve; None where the loss jumped and nothing was changed."""
         number = self.step + self.skipped
-        seed_step(self.config.seed, number)
         step = self.source.step(number)
         share = self.config.rate(self.step, num_steps)
-        loss = self._gradients(step)
+        loss = self._gradients(step, number)
         if self.watch.is_spike(loss) and self.watch.num_returns < MAX_RETURNS and checkpoint.exists(self.folder):
             self._zero()
             return None
@@ -249,10 +248,11 @@ class Run:
             self.first_loss = self.last_loss
         return {"step": self.step, "loss": self.last_loss, "tokens": self.tokens}
 
-    def _gradients(self, step: Step) -> float:
+    def _gradients(self, step: Step, number: int) -> float:
         """Add the gradients of the step's mean loss, one micro-batch at a time; returns the loss."""
         total = 0.0
-        for micro in self.processes.part(step.micro_batches):
+        for index, micro in self.processes.part(list(enumerate(step.micro_batches))):
+            seed_draws(self.config.seed, number, index)
             with self.autocast:
                 loss = micro(self.called)
             mean = loss.total / step.weight
@@ -297,11 +297,13 @@ class Run:
         self.model.eval()
         with torch.no_grad(), self.autocast:
             self.validation = dict(self.config.validate())
+        let_go(self.model)
         self.model.train()
         if self.best is None or self.validation["loss"] < self.best:
             self.best = self.validation["loss"]
+            weights = whole({name: p.detach() for name, p in self.parameters.items()}, self.processes.first)
             if self.processes.first:
-                checkpoint.save_best(self.folder, {"step": self.step, "weights": {n: p.detach() for n, p in self.parameters.items()}})
+                checkpoint.save_best(self.folder, {"step": self.step, "weights": weights})
         if current is not None:
             checkpoint.restore(self.parameters, current)
         return {f"validation_{name}": value for name, value in self.validation.items()}
@@ -380,9 +382,9 @@ class SpikeWatch:
 _WATCHED = ("mean", "variance", "num_seen", "num_returns")
 
 
-def seed_step(seed: int, number: int) -> None:
-    """Make what is drawn in a step (dropout, masks) depend on the seed and the step's number alone."""
-    torch.manual_seed(random.Random(f"{seed}/{number}").getrandbits(63))
+def seed_draws(seed: int, number: int, index: int) -> None:
+    """Make what is drawn for a micro-batch (dropout) depend on the seed, its step and its place in it alone, whichever process computes it."""
+    torch.manual_seed(random.Random(f"{seed}/{number}/{index}").getrandbits(63))
 
 
 def _cut_curve(path: Path, step: int) -> None:

@@ -10,11 +10,13 @@ import pytest
 import torch
 import transformers
 
+from noria.data import Document
 from noria.errors import ConfigError, DataError, ModelError
-from noria.model import load_checkpoint, load_tokenizer, train_tokenizer
+from noria.model import load_checkpoint, load_tokenizer, resolve, train_tokenizer
 from noria.train import PretrainConfig
-from noria.train.pretrain import pretrain, rate_share
-from noria.train.run import SpikeWatch
+from noria.train.objective import Loss
+from noria.train.pretrain import check_fit, pretrain, rate_share
+from noria.train.run import MicroBatch, Run, RunConfig, SpikeWatch, Step
 
 SMALL: dict[str, Any] = {
     "tokenizer": "characters", "width": 32, "layers": 2, "heads": 2, "context": 16, "batch_tokens": 64, "micro_batch_tokens": 32, "steps": 60,
@@ -85,6 +87,34 @@ def test_text_becomes_an_encoder_or_an_encoder_decoder(tmp_path: Path, objective
         load_checkpoint(made.folder)
     if objective == "mlm-nsp":
         assert model(**theirs(text, return_tensors="pt")).last_hidden_state.shape[1] == len(whole)
+
+
+def curve_of(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_activations_computed_again_change_nothing(tmp_path: Path, architecture: str) -> None:
+    kept, again = (
+        curve_of(run(tmp_path, name, architecture=architecture, checkpoint_activations=name == "again").folder) for name in ("kept", "again")
+    )
+    assert [p["loss"] for p in again] == pytest.approx([p["loss"] for p in kept], abs=1e-4)
+
+
+def test_averaged_weights_are_what_is_validated_and_kept(tmp_path: Path) -> None:
+    plain, averaged = run(tmp_path, "plain", schedule="linear"), run(tmp_path, "averaged", schedule="linear", average=0.9)
+    losses = [[p["loss"] for p in curve_of(made.folder)] for made in (plain, averaged)]
+    assert losses[0] == losses[1]
+    assert plain.metrics["validation_loss"] != averaged.metrics["validation_loss"]
+    assert not torch.equal(*(weights(made.folder)["model.layers.0.self_attn.q_proj.weight"] for made in (plain, averaged)))
+
+
+def test_small_batches_accumulate_to_one_big_batch(tmp_path: Path) -> None:
+    big, small = (
+        curve_of(run(tmp_path, str(size), micro_batch_tokens=size, optimizer="adamw", precision="float32", learning_rate=2e-3).folder)
+        for size in (64, 16)
+    )
+    assert [p["loss"] for p in small] == pytest.approx([p["loss"] for p in big], abs=1e-4)
 
 
 class Killed(BaseException):
@@ -162,14 +192,36 @@ def test_what_is_wrong_is_said_before_anything_is_made(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_a_tokenizer_of_another_language_is_refused(tmp_path: Path) -> None:
-    english = train_tokenizer("bpe", ["the wheel lifts water from the stream"] * 20, 280, "clm")
-    (tmp_path / "english").mkdir()
-    english.save(tmp_path / "english")
-    chinese = tmp_path / "chinese.jsonl"
-    chinese.write_text(json.dumps({"text": "水车从河流提水，昼夜不停。" * 20}, ensure_ascii=False) + "\n", encoding="utf-8")
-    with pytest.raises(DataError, match="tokens on a character of this corpus: it was learnt from another language"):
-        pretrain(PretrainConfig(**SMALL), [chinese], tmp_path / "out", lambda *_: None, lambda _: None, tmp_path / "english")
+ENGLISH = ["the wheel lifts water from the stream to the field, by day and by night"] * 20
+CHINESE = ["水车从河流提水，昼夜不停，灌溉田野。"] * 20
+
+
+@pytest.mark.parametrize("kind", ["bpe", "wordpiece", "characters"])
+@pytest.mark.parametrize(("learnt", "given"), [(ENGLISH, CHINESE), (CHINESE, ENGLISH)], ids=["chinese", "english"])
+def test_a_tokenizer_of_another_language_is_refused(tmp_path: Path, kind: Any, learnt: list[str], given: list[str]) -> None:
+    train_tokenizer(kind, learnt, 600, "clm", at_most=True).save(tmp_path)
+    corpus_of = [Document(text=text, id=str(number), source="x") for number, text in enumerate(given)]
+    with pytest.raises(DataError, match="it was learnt from another language"):
+        check_fit(load_tokenizer(tmp_path), corpus_of, "other")
+    check_fit(load_tokenizer(tmp_path), [Document(text=text, id=str(number), source="x") for number, text in enumerate(learnt)], "own")
+
+
+def test_the_embedded_models_tokenizer_knows_english_and_not_chinese() -> None:
+    words = load_tokenizer(resolve("smollm2-135m").path)
+    check_fit(words, [Document(text=ENGLISH[0], id="1", source="x")], "smollm2")
+    with pytest.raises(DataError, match="times the tokens that it would need"):
+        check_fit(words, [Document(text=text, id="1", source="x") for text in CHINESE], "smollm2")
+
+
+def test_another_request_for_a_finished_folder_or_a_strangers_is_refused(tmp_path: Path) -> None:
+    run(tmp_path)
+    with pytest.raises(ConfigError, match="`layers` was 2 and is 3"):
+        run(tmp_path, layers=3)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("All my work.")
+    with pytest.raises(ConfigError, match="is not empty and was not begun by"):
+        run(tmp_path, "mine")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "All my work."
 
 
 def test_a_begun_folder_is_not_gone_on_with_otherwise(tmp_path: Path) -> None:
@@ -183,7 +235,28 @@ def test_a_begun_folder_is_not_gone_on_with_otherwise(tmp_path: Path) -> None:
         run(tmp_path, layers=3)
 
 
-def test_a_loss_that_jumps_takes_the_run_back(tmp_path: Path) -> None:
+class OneBadStep:
+    """Learns a number; the batch of one step is a thousand times too large."""
+
+    def step(self, number: int) -> Step:
+        def loss(model: torch.nn.Linear, scale: float) -> Loss:
+            return Loss(total=(model(torch.ones(1, 4)) - 1).square().sum() * scale)
+
+        return Step(micro_batches=[MicroBatch(loss, 1000.0 if number == 65 else 1.0)], weight=1.0, num_tokens=1)
+
+
+def test_a_step_whose_loss_jumps_is_left_out_and_the_curve_is_whole(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    config = RunConfig(rate=lambda *_: 1.0, checkpoint_every=20, spike=6.0)
+    run_of = Run(model, model, OneBadStep(), [optimizer], config, tmp_path)
+    run_of.run(100)
+    assert (run_of.step, run_of.skipped, run_of.watch.num_returns) == (100, 6, 1)
+    assert [p["step"] for p in curve_of(tmp_path)] == list(range(1, 101))
+
+
+def test_what_is_a_spike() -> None:
     watch = SpikeWatch(6.0)
     rng = random.Random(0)
     for _ in range(200):

@@ -42,6 +42,7 @@ LONGER = {"context": 32, "batch_tokens": 128, "micro_batch_tokens": 32}
         ({"objective": "clm", "optimizer": "adamw", "learning_rate": 2e-3}, 1e-4),
         ({"objective": "mlm-nsp", "optimizer": "adamw", "learning_rate": 2e-3, **LONGER}, 1e-4),
         ({"objective": "denoise", "optimizer": "adamw", "learning_rate": 2e-3, **LONGER}, 1e-4),
+        ({"objective": "clm", "optimizer": "adamw", "learning_rate": 2e-3, "shard": True, "average": 0.9}, 1e-4),
         ({"objective": "clm", "optimizer": "muon"}, 2e-3),  # its iteration in bf16 makes much of the last digit
     ],
 )

@@ -32,9 +32,15 @@ def test_words_by_character(text: str, expected: list[str]) -> None:
 def test_every_tokenizers_tokens_know_where_words_begin(kind: str) -> None:
     texts = tiny_texts()
     tokenizer = train_tokenizer(kind, texts, 40 if kind == "unigram" else 300 if kind == "bpe" else 60, "mlm-nsp")  # type: ignore[arg-type]
-    text = "the wheel lifts water. 水车 提水."
+    text = "the wheel lifts water. 河流 转动."
     ids, offsets = tokenizer.encode_with_offsets([text])[0]
     starts = word_starts(text, offsets)
     assert len(starts) == len(ids)
-    assert sum(starts) >= 8
-    assert starts[0]
+    assert sum(starts) == len(["the", "wheel", "lifts", "water", ".", "河流", "转动", "."])
+
+
+def test_the_bytes_of_a_rare_character_are_one_word() -> None:
+    tokenizer = train_tokenizer("bpe", ["the wheel lifts water"] * 9, 270, "mlm-nsp")
+    ids, offsets = tokenizer.encode_with_offsets(["大家好"])[0]
+    assert len(ids) == 9
+    assert word_starts("大家好", offsets) == [True, False, False, False, False, False, True, False, False]

@@ -122,6 +122,26 @@ def test_rows_are_pairs_from_one_document_or_two(tmp_path: Path) -> None:
     assert 0.35 < np.mean(labels) < 0.65
 
 
+def test_where_a_part_begins_does_not_tell_whether_it_follows(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    sentences = [[*rng.integers(10, 60, 7).tolist(), 9] for _ in range(400)]  # 9 ends a sentence
+    begins = {tuple(sentence[:3]) for sentence in sentences}
+    texts = [[token for sentence in sentences[at : at + 10] for token in sentence] for at in range(0, 400, 10)]
+    steps = objective(mask_rate=0.01).steps(shards_of(tmp_path, texts).train)
+    right = total = 0
+    for number in range(60):
+        for micro in steps.step(number).micro_batches:
+            rows = micro.items
+            whole = list(rows.token_ids)
+            for at, target in zip(rows.chosen, rows.targets, strict=True):
+                whole[at] = target
+            for segment, label in zip(rows.segments, rows.labels, strict=True):
+                second = whole[segment.start : segment.end][rows.kinds[segment.start : segment.end].index(1) : -1]
+                right += (tuple(second[:3]) in begins) == (label == FOLLOWS)
+                total += 1
+    assert right / total < 0.6
+
+
 def test_a_step_is_the_same_whatever_was_asked_before_and_its_weight_is_what_is_predicted(tmp_path: Path) -> None:
     split = shards_of(tmp_path, documents()).train
     one, other = objective().steps(split), objective().steps(split)
