@@ -6,7 +6,9 @@ weights are its arguments. Only steps of training run compiled; a model that is 
 """
 
 import shutil
+import sysconfig
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,8 +30,9 @@ def compiles(wanted: bool | None, minutes: float | None) -> bool:
 
 
 def can_compile() -> bool:
-    """Whether there is a compiler for the processor's code; graphics cards bring their own."""
-    return torch.cuda.is_available() or any(shutil.which(name) for name in ("g++", "clang++", "c++"))
+    """Whether there is a compiler for the processor's code, and Python's headers; graphics cards bring their own."""
+    headers = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    return torch.cuda.is_available() or (headers.is_file() and any(shutil.which(name) for name in ("g++", "clang++", "c++")))
 
 
 def use_compiled_layers(model: Any, dtype: torch.dtype, dropout: float) -> bool:
