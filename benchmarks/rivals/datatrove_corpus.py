@@ -1,6 +1,7 @@
 """datatrove's own steps to the ends of `benchmarks/corpus.py`: filters, MinHash, decontamination. Runs in datatrove's own environment.
 
-Prints one JSON line: the seconds of all stages, and the ids of what was dropped as a duplicate, as contaminated, and by a filter.
+Prints one JSON line: the seconds of all stages, and the ids of what was dropped as a duplicate (each with that of the document left of its cluster),
+as contaminated, and by a filter.
 """
 
 import argparse
@@ -80,19 +81,24 @@ run(
 )
 run("signatures", [JsonlReader(f"{work}/filtered"), MinhashDedupSignature(f"{work}/signatures", config, language=language)], tasks)
 run("buckets", [MinhashDedupBuckets(f"{work}/signatures", f"{work}/buckets", config=config)], config.num_buckets)
-run("clusters", [MinhashDedupCluster(f"{work}/buckets", f"{work}/remove", config=config)], 1)
+run("clusters", [MinhashDedupCluster(f"{work}/buckets", f"{work}/remove", config=config, save_cluster_id=True)], 1)
 run(
     "output",
-    [JsonlReader(f"{work}/filtered"), MinhashDedupFilter(f"{work}/remove", exclusion_writer=dropped("duplicates")), JsonlWriter(f"{work}/output")],
+    [
+        JsonlReader(f"{work}/filtered"),
+        MinhashDedupFilter(f"{work}/remove", exclusion_writer=dropped("duplicates"), load_cluster_ids=True),
+        JsonlWriter(f"{work}/output"),
+    ],
     tasks,
 )
 seconds = time.perf_counter() - started
 
 
-def ids(kind: str) -> list[str]:
-    files = (work / "dropped").glob(f"{kind}/**/*.gz")
-    return [json.loads(line)["id"] for path in files for line in gzip.decompress(path.read_bytes()).splitlines()]
+def rows(folder: Path) -> list[dict]:
+    return [json.loads(line) for path in folder.rglob("*.gz") for line in gzip.decompress(path.read_bytes()).splitlines()]
 
 
-found = {kind: ids(kind) for kind in ("duplicates", "contaminated", "others")}
+left = {row["metadata"].get("minhash_cluster_id"): row["id"] for row in rows(work / "output")}
+found = {kind: [row["id"] for row in rows(work / "dropped" / kind)] for kind in ("contaminated", "others")}
+found["duplicates"] = {row["id"]: left.get(row["metadata"]["minhash_cluster_id"], "") for row in rows(work / "dropped" / "duplicates")}
 sys.stdout.write(json.dumps({"seconds": seconds, **found}) + "\n")
