@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from noria.data import Corpus, Document, Encoded, Shards, ShardSplit, is_finished, open_corpus, open_shards, split_of, word_starts, write_shards
+from noria.data.corpus import EVALUATION, passed_over_sentence
 from noria.errors import ConfigError, DataError, StoreError
 from noria.model import ARCHITECTURES, Tokenizer, check_architecture, load_tokenizer, make_config, new_model, num_parameters, train_tokenizer
 from noria.store import hardware, versions, write_file
@@ -87,6 +88,8 @@ def pretrain(config: PretrainConfig, corpus: Sequence[Path], out: Path, report: 
         report, say = (lambda *_: None), (lambda _: None)
     scratch = out / SCRATCH
     if processes.first:
+        if number := files.passed_over.get(EVALUATION):
+            say(passed_over_sentence(EVALUATION, number))
         _claim(scratch, config, files, tokenizer)
         _shards(config, files, _tokenizer(config, files, scratch, tokenizer, report, say), scratch, report)
     processes.wait()
