@@ -37,7 +37,12 @@ class Duplicates(NamedTuple):
     def with_near(self, near: Iterator[Duplicate]) -> "Duplicates":
         row = np.dtype([("number", np.int64), ("original", np.int64), ("similarity", np.float64), ("equal", np.bool_)])
         found = np.fromiter(((d.number, d.original, d.similarity, d.equal) for d in near), row)
-        return Duplicates(*(np.concatenate([column, found[name]]) for column, name in zip(self, row.names or (), strict=True)))
+        return Duplicates(
+            np.concatenate([self.numbers, found["number"]]),
+            np.concatenate([self.originals, found["original"]]),
+            np.concatenate([self.similarities, found["similarity"]]),
+            np.concatenate([self.equals, found["equal"]]),
+        )
 
     def save(self, path: Path) -> None:
         temporary = path.with_suffix(".tmp.npz")

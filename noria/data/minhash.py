@@ -5,8 +5,8 @@ share at least one with probability 1 - (1 - s^7)^36: 0.994 at 0.75, 0.9998 at 0
 Koenig 2010) puts aside pairs that are far from similar enough; the exact Jaccard similarity of the character n-grams decides on the rest, so that
 nothing is removed for a likeness that it does not have. A document goes if it is that similar to an earlier one that stays.
 
-Memory: 78 bytes a document at the peak, in `proposed_pairs` (of 500,000, 30 % of them copies); that is 24 bytes a proposed pair and what one band takes.
-Later the n-grams of a few thousand documents.
+Memory: 78 bytes a document at the peak, in `proposed_pairs` (of 500,000, 30 % of them copies): the pairs so far and what one band takes. Later the
+n-grams of a few thousand documents.
 """
 
 from collections.abc import Callable, Iterator
