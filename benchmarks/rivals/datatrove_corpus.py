@@ -7,6 +7,7 @@ as contaminated, and by a filter.
 import argparse
 import gzip
 import json
+import struct
 import sys
 import time
 from pathlib import Path
@@ -84,21 +85,32 @@ run("buckets", [MinhashDedupBuckets(f"{work}/signatures", f"{work}/buckets", con
 run("clusters", [MinhashDedupCluster(f"{work}/buckets", f"{work}/remove", config=config, save_cluster_id=True)], 1)
 run(
     "output",
-    [
-        JsonlReader(f"{work}/filtered"),
-        MinhashDedupFilter(f"{work}/remove", exclusion_writer=dropped("duplicates"), load_cluster_ids=True),
-        JsonlWriter(f"{work}/output"),
-    ],
+    [JsonlReader(f"{work}/filtered"), MinhashDedupFilter(f"{work}/remove", exclusion_writer=dropped("duplicates")), JsonlWriter(f"{work}/output")],
     tasks,
 )
 seconds = time.perf_counter() - started
 
 
-def rows(folder: Path) -> list[dict]:
-    return [json.loads(line) for path in folder.rglob("*.gz") for line in gzip.decompress(path.read_bytes()).splitlines()]
+def ids_of(path: Path) -> list[str]:
+    return [json.loads(line)["id"] for line in gzip.decompress(path.read_bytes()).splitlines()]
 
 
-left = {row["metadata"].get("minhash_cluster_id"): row["id"] for row in rows(work / "output")}
-found = {kind: [row["id"] for row in rows(work / "dropped" / kind)] for kind in ("contaminated", "others")}
-found["duplicates"] = {row["id"]: left.get(row["metadata"]["minhash_cluster_id"], "") for row in rows(work / "dropped" / "duplicates")}
+def ids(kind: str) -> list[str]:
+    return [name for path in (work / "dropped" / kind).rglob("*.gz") for name in ids_of(path)]
+
+
+def clusters() -> dict[str, int]:
+    """The cluster of each document that is in one; a task's documents are numbered as it reads them, one file each."""
+    found = {}
+    for rank, path in enumerate(sorted((work / "filtered").rglob("*.gz"))):
+        numbers, names = work / "remove" / f"{rank:06d}.clusters", ids_of(path)
+        if numbers.is_file():
+            found |= {names[number]: cluster for number, cluster in struct.iter_unpack("<2I", numbers.read_bytes())}
+    return found
+
+
+found = {kind: ids(kind) for kind in ("contaminated", "others")}
+cluster_of, gone = clusters(), set(ids("duplicates"))
+left = {cluster: name for name, cluster in cluster_of.items() if name not in gone}
+found["duplicates"] = {name: left[cluster_of[name]] for name in gone}
 sys.stdout.write(json.dumps({"seconds": seconds, **found}) + "\n")
