@@ -97,11 +97,10 @@ def split_by_name(source: str) -> str | None:
 
 def passed_over_sentence(kind: str, number: int) -> str:
     """What a user is told of one entry of `Corpus.passed_over`."""
+    files = "1 file" if number == 1 else f"{number} files"
     if kind == EVALUATION:
-        return (
-            f"Passed over: {number} files of {_named(kind)}. What models are measured with is not trained on; `noria data build --against` takes it."
-        )
-    return f"Passed over: {number} files of {kind}, which are not read."
+        return f"Passed over: {files} named `test` or `eval`. What models are measured with is not trained on; `noria data build --against` takes it."
+    return f"Passed over: {files} of {kind}, not read."
 
 
 def split_by_key(key: str, validation_share: float, seed: int = 0) -> str:
@@ -116,7 +115,7 @@ def _named_split(path: Path) -> str | None:
 
 
 def _named(kind: str) -> str:
-    return "the name `test` or `eval`" if kind == EVALUATION else kind
+    return "those named `test` or `eval`" if kind == EVALUATION else kind
 
 
 def _files(path: Path, passed_over: Counter[str]) -> list[Path]:

@@ -348,12 +348,14 @@ def test_files_of_many_kinds_in_one_pile(tmp_path: Path) -> None:
 
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths, against = pile(tmp_path)
+    (paths[0] / "test.jsonl").write_text(json.dumps({"text": english(random.Random(1))}), encoding="utf-8")
     asked = ["data", "build", str(paths[0]), "--out", "out", "--against", str(against[0]), "--set", "languages=['en']"]
     assert main([*asked, "--set", "similarity=none"]) == 0
     shown = capsys.readouterr()
     assert "contamination" in shown.out
     assert "`noria pretrain --corpus out`" in shown.out
     assert shown.err.splitlines()[:2] == ["cleaning ...", "cleaning: done"]
+    assert "Passed over: 1 file named `test` or `eval`." in shown.err
     assert main(["data", "stats", "out", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert list(found["contents"]["languages"]) == ["en"]

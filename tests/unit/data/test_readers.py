@@ -348,8 +348,8 @@ def test_what_models_are_measured_with_is_passed_over(tmp_path: Path) -> None:
     assert [path.name for path in corpus.files] == ["test.md", "testing.txt", "train.jsonl"]
     assert corpus.passed_over == {EVALUATION: 3}
     told = passed_over_sentence(EVALUATION, 3)
-    assert told.startswith("Passed over: 3 files of the name `test` or `eval`. What models are measured with is not trained on;")
-    with pytest.raises(DataError, match=r"No text in .* \(passed over: 1 of the name `test` or `eval`\)"):
+    assert told.startswith("Passed over: 3 files named `test` or `eval`. What models are measured with is not trained on;")
+    with pytest.raises(DataError, match=r"No text in .* \(passed over: 1 of those named `test` or `eval`\)"):
         open_corpus([tmp_path / "test.jsonl"])
 
 
