@@ -1,11 +1,13 @@
 """datatrove's own steps to the ends of `benchmarks/corpus.py`: filters, MinHash, decontamination. Runs in datatrove's own environment.
 
-Prints one JSON line: the seconds of all stages, and the ids of what was dropped as a duplicate, as contaminated, and by a filter.
+Prints one JSON line: the seconds of all stages, and the ids of what was dropped as a duplicate (each with that of the document left of its cluster),
+as contaminated, and by a filter.
 """
 
 import argparse
 import gzip
 import json
+import struct
 import sys
 import time
 from pathlib import Path
@@ -80,7 +82,7 @@ run(
 )
 run("signatures", [JsonlReader(f"{work}/filtered"), MinhashDedupSignature(f"{work}/signatures", config, language=language)], tasks)
 run("buckets", [MinhashDedupBuckets(f"{work}/signatures", f"{work}/buckets", config=config)], config.num_buckets)
-run("clusters", [MinhashDedupCluster(f"{work}/buckets", f"{work}/remove", config=config)], 1)
+run("clusters", [MinhashDedupCluster(f"{work}/buckets", f"{work}/remove", config=config, save_cluster_id=True)], 1)
 run(
     "output",
     [JsonlReader(f"{work}/filtered"), MinhashDedupFilter(f"{work}/remove", exclusion_writer=dropped("duplicates")), JsonlWriter(f"{work}/output")],
@@ -89,10 +91,26 @@ run(
 seconds = time.perf_counter() - started
 
 
+def ids_of(path: Path) -> list[str]:
+    return [json.loads(line)["id"] for line in gzip.decompress(path.read_bytes()).splitlines()]
+
+
 def ids(kind: str) -> list[str]:
-    files = (work / "dropped").glob(f"{kind}/**/*.gz")
-    return [json.loads(line)["id"] for path in files for line in gzip.decompress(path.read_bytes()).splitlines()]
+    return [name for path in (work / "dropped" / kind).rglob("*.gz") for name in ids_of(path)]
 
 
-found = {kind: ids(kind) for kind in ("duplicates", "contaminated", "others")}
+def clusters() -> dict[str, int]:
+    """The cluster of each document that is in one; a task's documents are numbered as it reads them, one file each."""
+    found = {}
+    for rank, path in enumerate(sorted((work / "filtered").rglob("*.gz"))):
+        numbers, names = work / "remove" / f"{rank:06d}.clusters", ids_of(path)
+        if numbers.is_file():
+            found |= {names[number]: cluster for number, cluster in struct.iter_unpack("<2I", numbers.read_bytes())}
+    return found
+
+
+found = {kind: ids(kind) for kind in ("contaminated", "others")}
+cluster_of, gone = clusters(), set(ids("duplicates"))
+left = {cluster: name for name, cluster in cluster_of.items() if name not in gone}
+found["duplicates"] = {name: left[cluster_of[name]] for name in gone}
 sys.stdout.write(json.dumps({"seconds": seconds, **found}) + "\n")

@@ -31,6 +31,7 @@ def build(
     from noria.config import checked
     from noria.data.build import build as run
     from noria.data.build_config import BuildConfig
+    from noria.data.corpus import passed_over_sentence
     from noria.data.stats import stats as count
 
     start_logging()
@@ -38,7 +39,7 @@ def build(
     with progress_bars() as progress:
         made = run(config, paths, out, progress, against or [])
     for kind, number in made.passed_over.items():
-        stderr_console().print(f"Passed over: {number} files of {kind}, which are not read.", highlight=False)
+        stderr_console().print(passed_over_sentence(kind, number), highlight=False, soft_wrap=True)
 
     def show(console: Console) -> None:
         for table in stats_tables(count([out], lambda *_: None)):

@@ -50,7 +50,7 @@ class Manifest(BaseModel):
     funnel: Funnel
     contents: Contents
     passed_over: dict[str, int] = {}
-    """Files in the folders given that are of no kind that is read, by the end of their names."""
+    """Files in the folders given that are of no kind that is read, by the end of their names, and those named `test` or `eval`."""
     evaluation: dict[str, Any] = {}
     """Of the files given with `--against`: their names, how many texts were looked for, how many were too short to be."""
     versions: dict[str, str] = {}
@@ -64,7 +64,7 @@ def build(config: BuildConfig, paths: Sequence[Path], out: Path, report: Report,
         against: evaluation files whose texts no document may hold.
 
     Raises:
-        ConfigError: an `out` that was begun, or made, otherwise.
+        ConfigError: an `out` that was begun, or made, otherwise, or that holds something else.
         DataError: nothing to read, nothing left, or an evaluation file that cannot be read.
         DependencyError: a library is not installed.
         StoreError: the disk refuses.
@@ -162,6 +162,8 @@ def _claim(recipe: "Recipe", asked: dict[str, Any]) -> None:
             raise ConfigError(f"'{recipe.out}' was begun with other files, or they have changed since. Give another `--out`, or delete it.")
         return
     with disk_errors(recipe.out):
+        if recipe.out.exists() and any(found.name != SCRATCH for found in recipe.out.iterdir()):
+            raise ConfigError(f"'{recipe.out}' is not empty, and no corpus was begun in it. Give a new folder with `--out`.")
         recipe.scratch.mkdir(parents=True, exist_ok=True)
     write_file(path, [json.dumps({"asked": asked, "files": files}, indent=2) + "\n"])
 

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from noria.data.documents import Unread
 from noria.data.grams import IDEOGRAPH, Hashes, UnitWindows, units
+from noria.data.parse import decode
 from noria.data.parser import Parser
-from noria.data.readers import ROW_SUFFIXES, Track, is_read, open_stream, read_documents, suffix_of
+from noria.data.readers import MAX_ROW_BYTES, ROW_SUFFIXES, Track, is_read, open_stream, read_documents, suffix_of
 from noria.errors import DataError
 
 NUM_WORDS, MIN_WORDS = 13, 8
@@ -95,9 +96,7 @@ def _texts(path: Path) -> Iterator[str]:
     if suffix in (*ROW_SUFFIXES, ".json"):
         yield from _texts_of_json(path, whole=suffix == ".json")
     elif suffix in (".csv", ".tsv"):
-        with open_stream(path) as stream, io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as lines:
-            for row in csv.reader(lines, delimiter="\t" if suffix == ".tsv" else ","):
-                yield from row
+        yield from _texts_of_table(path, "\t" if suffix == ".tsv" else ",")
     elif is_read(path):
         with Parser() as parser:
             for item in read_documents(path, parser, Track()):
@@ -106,6 +105,17 @@ def _texts(path: Path) -> Iterator[str]:
                 yield item.text
     else:
         raise DataError(f"'{path}' is of no kind that is read as an evaluation file; JSONL, JSON, CSV and the kinds of corpora are.")
+
+
+def _texts_of_table(path: Path, delimiter: str) -> Iterator[str]:
+    csv.field_size_limit(MAX_ROW_BYTES)
+    try:
+        with open_stream(path) as stream:
+            lines = io.StringIO(decode(stream.read()), newline="")
+        for row in csv.reader(lines, delimiter=delimiter):
+            yield from row
+    except (DataError, csv.Error, OSError, EOFError) as error:
+        raise DataError(f"'{path}': {error!s:.200} Evaluation files must be read whole.") from error
 
 
 def _texts_of_json(path: Path, whole: bool) -> Iterator[str]:

@@ -14,13 +14,18 @@ from pathlib import Path
 
 from noria.data.documents import Document
 from noria.data.parser import Parser
-from noria.data.readers import KINDS, Track, check_libraries, is_read, read_documents, suffix_of
+from noria.data.readers import KINDS, ROW_SUFFIXES, Track, check_libraries, is_read, read_documents, suffix_of
 from noria.errors import DataError
 
 BUILT = "corpus.json"
 """Manifest of a built corpus; written last."""
-_SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "dev": "validation"}
-_NAME_OF_SPLIT = re.compile(r"(train|validation|valid|dev)(?:[-_]\d+)?\.")
+EVALUATION = "evaluation"
+"""What files named `test` or `eval` are counted as in `Corpus.passed_over`."""
+_SPLIT_NAMES = {"train": "train", **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"), **dict.fromkeys(("test", "eval"), EVALUATION)}
+_NAME_OF_SPLIT = re.compile(rf"({'|'.join(_SPLIT_NAMES)})(?:[-_.]\d+(?:-of-\d+)?(?:-[0-9a-f]{{16}})?)?\.")
+"""With the numbers that shards have, and the hash that the files of a data set on a hub may have."""
+_KINDS_WITH_SPLITS = (*ROW_SUFFIXES, ".parquet", ".txt")
+"""A page `dev.md` is about something else."""
 
 
 @dataclass(kw_only=True)
@@ -29,7 +34,7 @@ class Corpus:
 
     files: Sequence[Path]
     passed_over: dict[str, int] = field(default_factory=dict[str, int])
-    """Files of other kinds in the folders named, counted by the end of their names."""
+    """Files of other kinds in the folders named, counted by the end of their names; and files named `test` or `eval`, counted as `EVALUATION`."""
     left_out: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
     @property
@@ -69,8 +74,11 @@ def open_corpus(paths: Sequence[Path]) -> Corpus:
             found = [path]
         for place in found:
             files |= dict.fromkeys(_files(place, passed_over))
+    if evaluation := [path for path in files if _named_split(path) == EVALUATION]:
+        passed_over[EVALUATION] = len(evaluation)
+        files = {path: None for path in files if path not in set(evaluation)}
     if not files:
-        others = f" (passed over: {', '.join(f'{n} of {kind}' for kind, n in passed_over.most_common(5))})" if passed_over else ""
+        others = f" (passed over: {', '.join(f'{n} of {_named(kind)}' for kind, n in passed_over.most_common(5))})" if passed_over else ""
         raise DataError(f"No text in {', '.join(repr(str(p)) for p in paths)}{others}: files of {', '.join(KINDS)} are read, each also compressed.")
     check_libraries(list(files))
     return Corpus(files=list(files), passed_over=dict(passed_over))
@@ -82,15 +90,32 @@ def split_of(document: Document, validation_share: float, seed: int = 0) -> str:
 
 
 def split_by_name(source: str) -> str | None:
-    """The split that the name of a file says: `train.txt`, `validation-00003.jsonl.gz`."""
-    named = _NAME_OF_SPLIT.match(Path(source).name)
-    return _SPLIT_NAMES[named[1]] if named else None
+    """`train` or `validation` where the name of a file says it: `train.txt`, `validation-00003-of-00010.parquet`."""
+    named = _named_split(Path(source))
+    return None if named == EVALUATION else named
+
+
+def passed_over_sentence(kind: str, number: int) -> str:
+    """What a user is told of one entry of `Corpus.passed_over`."""
+    files = "1 file" if number == 1 else f"{number} files"
+    if kind == EVALUATION:
+        return f"Passed over: {files} named `test` or `eval`. What models are measured with is not trained on; `noria data build --against` takes it."
+    return f"Passed over: {files} of {kind}, not read."
 
 
 def split_by_key(key: str, validation_share: float, seed: int = 0) -> str:
     """`train` or `validation` by the hash of a key, the same for an equal key whatever else there is."""
     digest = sha256(f"{seed}/{key}".encode("utf-8", "surrogatepass")).digest()
     return "validation" if int.from_bytes(digest[:8], "big") < validation_share * 2**64 else "train"
+
+
+def _named_split(path: Path) -> str | None:
+    named = _NAME_OF_SPLIT.match(path.name) if suffix_of(path) in _KINDS_WITH_SPLITS else None
+    return _SPLIT_NAMES[named[1]] if named else None
+
+
+def _named(kind: str) -> str:
+    return "those named `test` or `eval`" if kind == EVALUATION else kind
 
 
 def _files(path: Path, passed_over: Counter[str]) -> list[Path]:
@@ -101,7 +126,7 @@ def _files(path: Path, passed_over: Counter[str]) -> list[Path]:
             raise DataError(f"'{path}' is of no kind that is read: {', '.join(KINDS)}, each also compressed (.gz, .bz2, .xz, .zst).")
         return [path]
     if (path / BUILT).is_file():
-        return sorted(p for p in path.glob("*.jsonl.gz") if _NAME_OF_SPLIT.match(p.name))
+        return sorted(p for p in path.glob("*.jsonl.gz") if split_by_name(p.name))
     found = sorted(p for p in path.rglob("*") if p.is_file() and not any(part.startswith(".") for part in p.relative_to(path).parts))
     passed_over.update(suffix_of(p) or "no suffix" for p in found if not is_read(p))
     return [p for p in found if is_read(p)]

@@ -4,10 +4,13 @@ In: the folder of `noria.data.kept`. Out: first `duplicates.npz` (which document
 `validation-RANK.jsonl.gz` and `dropped/duplicates-RANK.jsonl.gz`.
 """
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from noria.data.build_config import BuildConfig
 from noria.data.contents import Contents
@@ -20,6 +23,45 @@ from noria.data.tally import DroppedWriter, Progress, Tally, num_bytes
 from noria.store import write_file
 
 EQUAL, NEAR = "equal", "near"
+
+
+class Duplicates(NamedTuple):
+    """All documents that go, as columns: 25 bytes each, for every worker holds them."""
+
+    numbers: NDArray[np.int64]
+    """In order, once they are loaded."""
+    originals: NDArray[np.int64]
+    similarities: NDArray[np.float64]
+    equals: NDArray[np.bool_]
+
+    def with_near(self, near: Iterator[Duplicate]) -> "Duplicates":
+        row = np.dtype([("number", np.int64), ("original", np.int64), ("similarity", np.float64), ("equal", np.bool_)])
+        found = np.fromiter(((d.number, d.original, d.similarity, d.equal) for d in near), row)
+        return Duplicates(
+            np.concatenate([self.numbers, found["number"]]),
+            np.concatenate([self.originals, found["original"]]),
+            np.concatenate([self.similarities, found["similarity"]]),
+            np.concatenate([self.equals, found["equal"]]),
+        )
+
+    def save(self, path: Path) -> None:
+        temporary = path.with_suffix(".tmp.npz")
+        order = np.argsort(self.numbers)
+        np.savez(temporary, **{name: column[order] for name, column in self._asdict().items()})
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Duplicates":
+        with np.load(path) as found:
+            return cls(*(found[name] for name in cls._fields))
+
+    def find(self, number: int) -> Duplicate | None:
+        """The entry of a document, if it goes."""
+        place = int(np.searchsorted(self.numbers, number))
+        if place == len(self.numbers) or self.numbers[place] != number:
+            return None
+        original, similarity, equal = int(self.originals[place]), float(self.similarities[place]), bool(self.equals[place])
+        return Duplicate(number=number, original=original, similarity=similarity, equal=equal)
 
 
 class FindDuplicates(Step):
@@ -40,29 +82,19 @@ class FindDuplicates(Step):
         kept = Kept(self.kept_dir, self.num_tasks)
         first = equal_texts(kept.digests())
         equal = np.flatnonzero(first != np.arange(len(first)))
-        found = [Duplicate(number=n, original=int(first[n]), similarity=1.0, equal=True) for n in equal.tolist()]
+        found = Duplicates(equal, first[equal], np.ones(len(equal)), np.ones(len(equal), bool))
+        del first
         if self.similarity is not None:
             removed = np.zeros(len(kept), bool)
             removed[equal] = True
-            pairs = promising(proposed_pairs(kept.bands(), removed), kept.sketches(), self.similarity)
-            found += near_duplicates(
+            pairs = promising(proposed_pairs(kept.bands(), removed), kept.sketches, self.similarity)
+            near = near_duplicates(
                 pairs, lambda number: kept.row(number)["text"], self.similarity, removed, lambda done, total: self.progress.report(rank, done, total)
             )
-        found.sort(key=lambda duplicate: duplicate.number)
-        self._write(found)
+            found = found.with_near(near)
+        found.save(self.out)
         self.progress.report(rank, 1, 1)
         return None
-
-    def _write(self, found: list[Duplicate]) -> None:
-        temporary = self.out.with_suffix(".tmp.npz")
-        np.savez(
-            temporary,
-            numbers=np.array([d.number for d in found], np.int64),
-            originals=np.array([d.original for d in found], np.int64),
-            similarities=np.array([d.similarity for d in found], np.float64),
-            equals=np.array([d.equal for d in found], bool),
-        )
-        temporary.replace(self.out)
 
 
 class WriteCorpus(Step):
@@ -82,20 +114,21 @@ class WriteCorpus(Step):
     def run(self, data: Documents = None, rank: int = 0, world_size: int = 1) -> Documents:
         del data, world_size
         kept = Kept(self.kept_dir, self.num_tasks)
-        gone = _read_duplicates(self.duplicates)
+        gone = Duplicates.load(self.duplicates)
         contents, tally = Contents(), Tally()
-        for path in self.out.glob(f"*-{rank:05d}.jsonl.gz"):  # of a run that was killed
-            path.unlink()
+        paths = {name: self.out / f"{name}-{rank:05d}.jsonl.gz" for name in ("train", "validation")}
+        for path in paths.values():  # of a run that was killed
+            path.unlink(missing_ok=True)
         with ExitStack() as stack:
             dropped = stack.enter_context(DroppedWriter(self.out / "dropped", "duplicates", tally))
-            splits = {name: stack.enter_context(GzipRows(self.out / f"{name}-{rank:05d}.jsonl.gz")) for name in ("train", "validation")}
+            splits = {name: stack.enter_context(GzipRows(path)) for name, path in paths.items()}
             for number, row in kept.rows(rank):
                 split = self._split(row)
                 del row["file"]
                 self.progress.report(rank, number, len(kept) + 1)
-                if number in gone:
-                    reason = EQUAL if gone[number].equal else NEAR
-                    like = f"{gone[number].similarity:.3f} like {kept.row(gone[number].original)['id']}"
+                if duplicate := gone.find(number):
+                    reason = EQUAL if duplicate.equal else NEAR
+                    like = f"{duplicate.similarity:.3f} like {kept.row(duplicate.original)['id']}"
                     dropped.write_row({**row, "reason": reason, "detail": like}, rank)
                     tally.drop("duplicates", reason, row["text"])
                     continue
@@ -111,9 +144,3 @@ class WriteCorpus(Step):
         named = split_by_name(row["file"])
         key = row["source"] if self.config.split_by == "source" else row["text"]
         return named or split_by_key(key, self.config.validation_share, self.config.seed)
-
-
-def _read_duplicates(path: Path) -> dict[int, Duplicate]:
-    with np.load(path) as found:
-        columns = [found[name].tolist() for name in ("numbers", "originals", "similarities", "equals")]
-    return {n: Duplicate(number=n, original=o, similarity=s, equal=e) for n, o, s, e in zip(*columns, strict=True)}

@@ -85,8 +85,14 @@ class Kept:
     def digests(self) -> NDArray[np.uint64]:
         return np.concatenate([_mapped(Path(f"{stem}.digests"), 2) for stem in self._stems])
 
-    def sketches(self) -> NDArray[np.uint8]:
-        return np.concatenate([_mapped(Path(f"{stem}.sketches"), SKETCH_BYTES, np.uint8) for stem in self._stems])
+    def sketches(self, numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The sketches of some documents, (len(numbers), SKETCH_BYTES)."""
+        found = np.empty((len(numbers), SKETCH_BYTES), np.uint8)
+        ranks = np.searchsorted(self._begins, numbers, side="right") - 1
+        for rank in np.unique(ranks).tolist():
+            here = ranks == rank
+            found[here] = self._sketches[rank][numbers[here] - self._begins[rank]]
+        return found
 
     def bands(self) -> Iterator[NDArray[np.uint64]]:
         """The keys of all documents, one band after another."""
@@ -96,6 +102,10 @@ class Kept:
 
     def funnel(self) -> Funnel:
         return Funnel.sum(Funnel.model_validate_json(Path(f"{stem}.funnel.json").read_bytes()) for stem in self._stems)
+
+    @cached_property
+    def _sketches(self) -> list[NDArray[np.uint8]]:
+        return [_mapped(Path(f"{stem}.sketches"), SKETCH_BYTES, np.uint8) for stem in self._stems]
 
     @cached_property
     def _texts(self) -> list[NDArray[np.uint8]]:

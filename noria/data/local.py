@@ -8,6 +8,8 @@ import ctypes
 import multiprocessing
 import signal
 import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from copy import copy, deepcopy
 from pathlib import Path
 
@@ -40,9 +42,19 @@ class LocalExecutor(PipelineExecutor):
             return
         # A server that forks clean processes: this one has threads, which a fork of it would not have.
         context = multiprocessing.get_context("forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn")
-        with context.Pool(min(self.num_workers, len(ranks)), initializer=_die_with_parent) as pool:
-            for _ in pool.imap_unordered(self.run_task, ranks):
-                pass
+        before = set(multiprocessing.active_children())
+        with ProcessPoolExecutor(min(self.num_workers, len(ranks)), context, initializer=_die_with_parent) as pool:
+            try:
+                for task in as_completed([pool.submit(self.run_task, rank) for rank in ranks]):
+                    task.result()
+            except BrokenProcessPool as error:
+                raise StoreError(
+                    "A task was ended from outside, most likely for want of memory. Set fewer `workers` and run the same command again."
+                ) from error
+            except BaseException:
+                for process in set(multiprocessing.active_children()) - before:  # else leaving the pool waits for all the others
+                    process.kill()
+                raise
 
     def run_task(self, rank: int) -> None:
         """Run one task with steps of its own, alone: a process of a run that was killed may take a second to end."""

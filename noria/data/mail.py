@@ -15,8 +15,21 @@ from noria.data.parser import Parser
 from noria.errors import DataError
 
 MAX_MESSAGE_BYTES = 64 << 20
-_REPLY = re.compile(r"^(on .{5,200} wrote:|-+ ?original message ?-+|.{5,200}写道[：:]|-+ ?原始邮件 ?-+)\s*$", re.IGNORECASE)
-"""The line above a quotation."""
+_DAY = (
+    r"\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b|\d[/.-]\d"
+    r"|\b(?:jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)[a-z]*\.? \d|\d\.? (?:jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)"
+)
+_DATE = r"\d{4}\s*[年/.-]\s*\d{1,2}\s*[月/.-]\s*\d{1,2}"
+_ATTRIBUTION = re.compile(
+    rf"^[ \t]*(?:on\b(?=[^\n]*(?:{_DAY}|\w@\w))[^\n]{{3,200}}(?:\n(?!>)[^\n]{{0,100}})?\bwrote:"
+    rf"|(?=[^\n]{{0,200}}(?:{_DATE}|\w@\w))[^\n]{{5,200}}写道[：:])[ \t]*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""What stands above a quotation and names whose it is and when it was written; a mail program may have broken the line. Without a date or an address
+it is prose that ends so."""
+_ORIGINAL = re.compile(r"-+ ?(original message|原始邮件) ?-+", re.IGNORECASE)
+"""The line above a whole earlier message: all that follows is that."""
+_BLOCKQUOTE = re.compile(r"<(/?)blockquote\b[^>]*>", re.IGNORECASE)
 
 
 def read_mail(path: Path, stream: IO[bytes], parser: Parser) -> Iterator[Item]:
@@ -50,6 +63,8 @@ def _document(path: Path, data: bytes, place: str, parser: Parser) -> Item:
         text = _own_words(_body(message, parser))
         subject = str(message["subject"] or "").strip()
         identity = str(message["message-id"] or place).strip("<> ")
+    except RecursionError:
+        return Unread(source=str(path), place=place, reason="It is nested too deeply.", text=data[:10_000].decode("utf-8", "replace"))
     except (DataError, LookupError, ValueError, AttributeError, IndexError, TypeError) as error:  # the standard parser trips over broken headers
         return Unread(source=str(path), place=place, reason=f"{error!s:.200}", text=data[:10_000].decode("utf-8", "replace"))
     if not text:
@@ -62,14 +77,27 @@ def _body(message: EmailMessage, parser: Parser) -> str:
     if part is None:
         return ""
     content = str(part.get_content())
-    return content if part.get_content_subtype() == "plain" else parser.parse(Path("message.html"), content.encode("utf-8", "replace")).text
+    if part.get_content_subtype() == "plain":
+        return content
+    return parser.parse(Path("message.html"), _without_quotations(content).encode("utf-8", "replace")).text
+
+
+def _without_quotations(page: str) -> str:
+    pieces: list[str] = []
+    depth = end = 0
+    for tag in _BLOCKQUOTE.finditer(page):
+        if depth == 0:
+            pieces.append(page[end : tag.start()])
+        depth = max(0, depth - 1) if tag[1] else depth + 1
+        end = tag.end()
+    return "".join(pieces) if depth else "".join(pieces) + page[end:]
 
 
 def _own_words(body: str) -> str:
     lines: list[str] = []
-    for line in body.replace("\r\n", "\n").split("\n"):
-        if line.rstrip() == "--" or _REPLY.match(line.strip()):
+    for line in _ATTRIBUTION.sub("", body.replace("\r\n", "\n")).split("\n"):
+        if line.rstrip() == "--" or _ORIGINAL.fullmatch(line.strip()):
             break
         if not line.startswith(">"):
             lines.append(line)
-    return "\n".join(lines).strip()
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()

@@ -31,6 +31,17 @@ CONVERTERS = {
 """What markitdown reads, and with which of its converters: left to guess, it takes a broken PDF for plain text."""
 OTHER_SUFFIXES = frozenset(CONVERTERS)
 INSTALL_CORPUS = "Run `.venv/bin/pip install -e '.[corpus]'` in the clone of Noria."
+_DECLARED_ENCODING = re.compile(rb"<(?:meta\b[^>]{0,200}?charset|\?xml\b[^>]{0,200}?encoding)\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]+)", re.IGNORECASE)
+MAX_BROKEN_SHARE = 0.01
+"""Of the characters of a page: with more, its encoding is not the one that it declares."""
+_CODECS = {
+    **dict.fromkeys(("utf-16", "utf-16le", "utf-16be", "unicode"), "utf-8"),  # what names it in ASCII cannot be that
+    **dict.fromkeys(("gb2312", "gbk", "x-gbk", "gb_2312-80"), "gb18030"),
+    **dict.fromkeys(("big5", "big5-hkscs", "x-x-big5"), "big5hkscs"),
+    **dict.fromkeys(("iso-8859-1", "iso8859-1", "latin1", "us-ascii", "ascii", "x-cp1252"), "cp1252"),
+    **dict.fromkeys(("shift_jis", "x-sjis"), "cp932"),
+    **dict.fromkeys(("euc-kr", "ks_c_5601-1987"), "cp949"),
+}
 _FRONT_MATTER = re.compile(r"\A---\n(?P<fields>.*?)\n---\n", re.DOTALL)
 _TITLE_FIELD = re.compile(r"^title:\s*[\"']?(?P<title>.+?)[\"']?\s*$", re.MULTILINE)
 _HEADING = re.compile(r"^#{1,6}\s+(?P<text>.+?)\s*#*$", re.MULTILINE)
@@ -62,7 +73,7 @@ def parse(path: Path, data: bytes, main_text: bool = False) -> Document:
     if suffix in OTHER_SUFFIXES:
         text = _converted(suffix, data)
     elif suffix in HTML_SUFFIXES:
-        return _main_text(decode(data), path) if main_text else _from_html(decode(data), path)
+        return _main_text(decode_page(data), path) if main_text else _from_html(decode_page(data), path)
     elif suffix == WIKI_SUFFIX:
         return _from_wiki(decode(data), path)
     elif suffix in TEXT_SUFFIXES:
@@ -86,24 +97,57 @@ def decode(data: bytes) -> str:
     return data.decode(encoding_of(data))
 
 
-def encoding_of(data: bytes) -> str:
-    """Name of the encoding that these bytes are text in, as `decode` tries them. Raises DataError."""
+def decode_page(data: bytes) -> str:
+    """A web page: UTF-8 where it is that, else in the encoding that it declares, as browsers do; without one as `decode`. Raises DataError."""
+    declared = _DECLARED_ENCODING.search(data, 0, 4096)
+    if declared is None or data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data:
+        return decode(data)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        pass
+    try:
+        text = data.decode(codec_of(declared[1].decode("ascii")), "replace")
+    except (LookupError, ValueError):
+        return decode(data)
+    return text if text.count("\ufffd") <= MAX_BROKEN_SHARE * len(text) else decode(data)
+
+
+def codec_of(label: str) -> str:
+    """Python's codec for what a page or its header calls its encoding, read as browsers do: many names stand for the larger set (WHATWG Encoding)."""
+    name = label.strip().lower()
+    return _CODECS.get(name, name)
+
+
+def encoding_of(data: bytes, whole: bool = True) -> str:
+    """Name of the encoding that these bytes are text in, as `decode` tries them.
+
+    Args:
+        whole: whether it is the whole text, not its beginning, which may end within a character.
+
+    Raises:
+        DataError: it is none of them.
+    """
+
+    def decoded(encoding: str) -> str:
+        return codecs.getincrementaldecoder(encoding)().decode(data, whole)
+
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         try:
-            data.decode("utf-16")
+            decoded("utf-16")
         except UnicodeDecodeError as error:
             raise DataError("It begins as UTF-16 but is none. Save it as UTF-8.") from error
         return "utf-16"
     if b"\0" in data:
         raise DataError("It is a binary file, not text.")
     try:
-        data.decode("utf-8-sig")
+        decoded("utf-8-sig")
     except UnicodeDecodeError as error:
         place = error.start
     else:
         return "utf-8-sig"
     try:
-        text = data.decode("gb18030")
+        text = decoded("gb18030")
     except UnicodeDecodeError as error:
         raise DataError(f"It is not UTF-8 (byte {place}). Save it as UTF-8.") from error
     foreign = [c for c in text if ord(c) > 127]

@@ -1,8 +1,9 @@
 """Where personal data stand in a text, found by pattern and checksum alone: no language model, no network.
 
-presidio's recognisers know e-mail addresses, phone numbers, cards, IBANs, IP addresses and URLs; the Chinese ones (mobile number, resident identity
-number, bank card) are written here. Dates, times, prices and numbers of up to six digits are left alone. Names and postal addresses have no pattern:
-they are not found.
+presidio's recognisers know e-mail addresses, phone numbers, cards, IBANs, IP addresses, URLs, US social security and British national insurance
+numbers; the Chinese ones (mobile number, resident identity number, bank card) are written here. Of the US and British numbers those without hyphens
+or spaces are found only after a word that says what they are: bookings and parts are numbered so, too. Dates, times, prices and numbers of up to six
+digits are left alone. Names and postal addresses have no pattern: they are not found.
 """
 
 import ipaddress
@@ -85,6 +86,15 @@ _NUMBERS_LEFT_ALONE = re.compile(
 _MAYBE_NUMBER = re.compile(r"\d(?:[-\s().+/]{0,3}\d){6}", re.ASCII)
 _MAYBE_IBAN = re.compile(r"[A-Z]{2}\d{2}[ -]?[A-Z0-9]{4}")
 _MAYBE_IP = re.compile(r"\d\.\d{1,3}\.\d|:[0-9A-Fa-f]*:")
+_SSN_PLAIN = r"(?:\d{9}|\d{3} \d{2} \d{4})"
+_SSN = rf"(?<![\w.-])\d{{3}}-\d{{2}}-\d{{4}}(?![\w-])|(?<!\d){_SSN_PLAIN}(?!\d)(?<=\b(?:ssn|social security)\D{{0,20}}{_SSN_PLAIN})"
+_NINO_LETTERS = r"(?!BG|GB|NK|KN|NT|TN|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]"
+_NINO = (
+    rf"(?-i:(?<!\w){_NINO_LETTERS} \d\d \d\d \d\d [A-D](?!\w))"
+    rf"|(?-i:(?<!\w){_NINO_LETTERS}\d{{6}}[A-D](?!\w))(?<=\b(?:national insurance|nino|ni n)[^\d\n]{{0,30}}\w{{9}})"
+)
+"""The words that say what a number is are looked for once a number is found: at every place they would take long."""
+_MAYBE_NINO = re.compile(r"[A-Z]{2}(?: ?\d\d){3} ?[A-D]")
 _MAYBE_URL = re.compile(r"[A-Za-z0-9]\.[A-Za-z]{2}|://")
 _PRIORITY: dict[Entity, int] = {"email": 0, "iban": 1, "id_number": 2, "card": 3, "phone": 4, "url": 5, "ip": 6}
 
@@ -117,6 +127,8 @@ class PersonalData:
         if "ip" in self._entities and _MAYBE_IP.search(text):
             found = _presidio(self._recognizers["ip"], "ip", text)
             yield from (span for span in found if _is_address(text[span.start : span.end]))
+        if "id_number" in self._entities and _MAYBE_NINO.search(text):
+            yield from _presidio(self._recognizers["nino"], "id_number", text)
         if not _MAYBE_NUMBER.search(text):
             return
         masked = _NUMBERS_LEFT_ALONE.sub(lambda m: "_" * len(m[0]), text)
@@ -124,6 +136,8 @@ class PersonalData:
             return
         for pattern in _CHINESE:
             yield from (Span(m.start(), m.end(), pattern.entity) for m in pattern.regex.finditer(masked) if pattern.valid(m[0]))
+        if "id_number" in self._entities:
+            yield from _presidio(self._recognizers["ssn"], "id_number", masked)
         if "card" in self._entities:
             yield from _presidio(self._recognizers["card"], "card", masked)
         if "phone" in self._entities:
@@ -131,7 +145,7 @@ class PersonalData:
             yield from (span for span in found if len(_digits(masked[span.start : span.end])) > 6)
 
     @cached_property
-    def _recognizers(self) -> dict[Entity, Any]:
+    def _recognizers(self) -> dict[str, Any]:
         """presidio is loaded with the first text that could hold something: it takes seconds."""
         with unloaded("torch", "transformers"):
             from presidio_analyzer import Pattern, PatternRecognizer
@@ -149,6 +163,8 @@ class PersonalData:
             "ip": known.IpRecognizer(patterns=ascii_only(known.IpRecognizer.PATTERNS)),
             "card": known.CreditCardRecognizer(patterns=ascii_only(known.CreditCardRecognizer.PATTERNS)),
             "phone": known.PhoneRecognizer(supported_regions=self._phone_regions),
+            "ssn": known.UsSsnRecognizer(patterns=[Pattern("SSN", f"(?a){_SSN}", 0.5)]),
+            "nino": known.UkNinoRecognizer(patterns=[Pattern("NINO", f"(?a){_NINO}", 0.5)]),
         }
 
 

@@ -12,7 +12,7 @@ import json
 import lzma
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, cast
@@ -60,7 +60,8 @@ def read_documents(path: Path, parser: Parser, track: Track, limits: TextLimits 
             if suffix_of(path) in TEXT_SUFFIXES:
                 yield from _text(path, stream, limits or TextLimits(), track)
             else:
-                yield from READERS[suffix_of(path)](path, stream, parser)
+                for item in READERS[suffix_of(path)](path, stream, parser):
+                    yield replace(item, text=whole_characters(item.text))
     except DependencyError:
         raise
     except Exception as error:  # noqa: BLE001 - a library may raise anything on a broken file
@@ -82,6 +83,15 @@ def open_stream(path: Path, track: Track | None = None) -> Generator[IO[bytes]]:
             yield raw
         else:
             yield stack.enter_context(unpack(raw))
+
+
+def whole_characters(text: str) -> str:
+    """A text whose surrogates are pairs made whole, or replaced: libraries refuse any other."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def suffix_of(path: Path) -> str:
@@ -117,7 +127,7 @@ def _text(path: Path, stream: IO[bytes], limits: TextLimits, track: Track) -> It
             raise DataError("It holds no text.")
         yield Document(text=text, id=str(path), source=str(path))
         return
-    encoding = encoding_of(head[: head.rfind(b"\n", 0, 1 << 20) + 1] or head)
+    encoding = encoding_of(head[: 1 << 20], whole=False)
     del head
     with open_stream(path, track) as again, io.TextIOWrapper(cast(Any, again), encoding=encoding) as lines:
         for number, piece in enumerate(_pieces(lines, limits.piece_characters), 1):

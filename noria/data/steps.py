@@ -74,10 +74,9 @@ class ReadFiles(Step):
                         self.dropped.write_unread(item, rank)
                         continue
                     self.progress.report(rank, min(track.num_bytes, total * 0.999), total)
-                    text = whole_characters(item.text)
-                    self.tally.came_in.add(1, num_bytes(text))
+                    self.tally.came_in.add(1, num_bytes(item.text))
                     known = {"source": item.source, "origin": item.origin, "url": item.url, "license": item.license}
-                    yield Document(text=text, id=item.id, metadata={k: v for k, v in known.items() if v is not None})
+                    yield Document(text=item.text, id=item.id, metadata={k: v for k, v in known.items() if v is not None})
         self.progress.report(rank, total, total)
 
 
@@ -161,12 +160,3 @@ class Keep(Step):
                 kept.write({**row_of(document), "file": document.metadata["source"]})
             kept.finish(self.tally.funnel())
         return None
-
-
-def whole_characters(text: str) -> str:
-    """A text whose surrogates are pairs made whole, or replaced: libraries refuse any other."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from noria.data.documents import Document, Item, Unread
-from noria.data.parse import MAX_FILE_BYTES, decode
+from noria.data.parse import MAX_FILE_BYTES, codec_of, decode
 from noria.data.parser import Parser
 from noria.errors import DataError
 
@@ -54,6 +54,6 @@ def _as_utf8(data: bytes, record: Any) -> bytes:
     if charset in ("", "utf-8", "utf8"):
         return data
     try:
-        return data.decode(charset).encode("utf-8", "replace")
+        return data.decode(codec_of(charset)).encode("utf-8", "replace")
     except (LookupError, UnicodeDecodeError):
         return data

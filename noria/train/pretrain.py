@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from noria.data import Corpus, Document, Encoded, Shards, ShardSplit, is_finished, open_corpus, open_shards, split_of, word_starts, write_shards
+from noria.data.corpus import EVALUATION, passed_over_sentence
 from noria.errors import ConfigError, DataError, StoreError
 from noria.model import ARCHITECTURES, Tokenizer, check_architecture, load_tokenizer, make_config, new_model, num_parameters, train_tokenizer
 from noria.store import hardware, versions, write_file
@@ -95,6 +96,8 @@ def pretrain(config: PretrainConfig, corpus: Sequence[Path], out: Path, report: 
     scratch = out / SCRATCH
     if processes.first:
         _claim(out, asked)
+        if number := files.passed_over.get(EVALUATION):
+            say(passed_over_sentence(EVALUATION, number))
         _shards(config, files, _tokenizer(config, files, scratch, tokenizer, report, say), scratch, report)
     processes.wait()
     words = load_tokenizer(tokenizer or scratch / "tokenizer")

@@ -2,8 +2,10 @@
 
 import gzip
 import json
+import os
 import random
 import shutil
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,10 @@ from noria.cli.main import run as main
 from noria.data import open_corpus
 from noria.data.build import Manifest, begin, build, finish, read_manifest
 from noria.data.build_config import BuildConfig
+from noria.data.local import LocalExecutor
+from noria.data.recipe import Stage
 from noria.data.stats import stats
+from noria.data.steps import Documents, Step
 from noria.errors import ConfigError, DataError, StoreError
 from noria.testing import corpus_files as files
 from noria.testing.documents import MAKERS, chinese, copied, english
@@ -198,6 +203,53 @@ def test_a_finished_folder_is_returned_and_another_request_is_refused(tmp_path: 
         build(config, [source], tmp_path / "begun", lambda *_: None)
 
 
+def test_a_folder_with_something_else_in_it_is_refused_and_nothing_in_it_is_lost(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "a.jsonl", [{"text": english(random.Random(1))}])
+    mine = tmp_path / "out/notes-00000.jsonl.gz"
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    with pytest.raises(ConfigError, match="is not empty, and no corpus was begun in it"):
+        run([source], tmp_path / "out")
+    mine.rename(tmp_path / "kept")
+    begin(BuildConfig(validation_share=0.2), [source], tmp_path / "out")
+    (tmp_path / "kept").rename(mine)
+    run([source], tmp_path / "out")
+    assert mine.read_bytes() == b"mine"
+
+
+class EndedFromOutside(Step):
+    """As a task that takes more memory than there is."""
+
+    name = "ended"
+
+    def run(self, data: Documents = None, rank: int = 0, world_size: int = 1) -> Documents:
+        del data, world_size
+        if rank == 1:
+            os._exit(9)
+        return None
+
+
+class Refused(Step):
+    """One task fails at once; the others would take an hour."""
+
+    name = "refused"
+
+    def run(self, data: Documents = None, rank: int = 0, world_size: int = 1) -> Documents:
+        del data, world_size
+        if rank == 1:
+            raise DataError("No.")
+        time.sleep(3600)
+        return None
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "told"), [(EndedFromOutside(), StoreError, "want of memory. Set fewer `workers`"), (Refused(), DataError, "No")]
+)
+def test_a_task_that_is_ended_or_fails_ends_the_run(tmp_path: Path, step: Step, error: type[Exception], told: str) -> None:
+    with pytest.raises(error, match=told):
+        LocalExecutor(Stage(name="cleaning", steps=[step], num_tasks=4), tmp_path / "logs", 2).run()
+
+
 def test_the_recipe_is_the_same_when_sent_to_another_process(tmp_path: Path) -> None:
     """As datatrove's executors for Slurm and Ray send it: pickled by dill, its tasks run one by one, in any order."""
     import dill
@@ -236,7 +288,6 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path: Path) -> None:
 def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "a.jsonl", [{"text": "short", "id": str(n)} for n in range(300)] + [{"text": english(random.Random(1))}])
     out = tmp_path / "out"
-    (out / "dropped").mkdir(parents=True)
     begin(BuildConfig(), [source], out)
     full = Path("/dev/full")
     if not full.exists():
@@ -297,12 +348,14 @@ def test_files_of_many_kinds_in_one_pile(tmp_path: Path) -> None:
 
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths, against = pile(tmp_path)
+    (paths[0] / "test.jsonl").write_text(json.dumps({"text": english(random.Random(1))}), encoding="utf-8")
     asked = ["data", "build", str(paths[0]), "--out", "out", "--against", str(against[0]), "--set", "languages=['en']"]
     assert main([*asked, "--set", "similarity=none"]) == 0
     shown = capsys.readouterr()
     assert "contamination" in shown.out
     assert "`noria pretrain --corpus out`" in shown.out
     assert shown.err.splitlines()[:2] == ["cleaning ...", "cleaning: done"]
+    assert "Passed over: 1 file named `test` or `eval`." in shown.err
     assert main(["data", "stats", "out", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert list(found["contents"]["languages"]) == ["en"]

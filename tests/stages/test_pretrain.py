@@ -169,7 +169,9 @@ def test_the_dial_chooses_and_says_why(tmp_path: Path) -> None:
     corpus(tmp_path)
     said: list[str] = []
     config = PretrainConfig(minutes=0.25, tokenizer="characters", threads=1)
-    made = pretrain(config, [tmp_path / "corpus.jsonl"], tmp_path / "out", lambda *_: None, said.append)
+    (tmp_path / "test.jsonl").write_text('{"text": "What it is measured with."}\n', encoding="utf-8")
+    made = pretrain(config, sorted(tmp_path.glob("*.jsonl")), tmp_path / "out", lambda *_: None, said.append)
+    assert said[0].startswith("Passed over: 1 file named `test` or `eval`.")
     assert any("lowest loss predicted" in sentence for sentence in said)
     assert made.metrics["wall_seconds_of_this_process"] < 2 * 15
     assert made.plan.num_steps >= made.metrics["num_steps"] > 1

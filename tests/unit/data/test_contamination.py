@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from noria.data.contamination import read_evaluation
+from noria.data.readers import MAX_ROW_BYTES
 from noria.errors import DataError
 from noria.testing.documents import MAKERS
 
@@ -65,6 +66,19 @@ def test_csv_and_compressed_rows_and_plain_text_are_read(tmp_path: Path) -> None
     plain.write_text("The last of the lamps went out long before anybody had come to look for the keys.", encoding="utf-8")
     known = read_evaluation((table, rows, plain))
     assert [known.find(text) and known.find(text)[0] for text in (QUESTION, FRAGE, plain.read_text())] == ["items.csv", "rows.jsonl.gz", "plain.txt"]
+
+
+def test_a_table_is_decoded_as_other_text_is_and_may_have_long_cells(tmp_path: Path) -> None:
+    table = tmp_path / "items.csv"
+    table.write_bytes(f'question,more\n"{FRAGE}","{"长" * 140_000}"\n'.encode("gb18030"))
+    assert read_evaluation((table,)).find(FRAGE) is not None
+    table.with_name("latin.csv").write_bytes("où sont les clés du vieux café de la vallée, s'il vous plaît".encode("latin-1"))
+    with pytest.raises(DataError, match=r"latin\.csv': It is not UTF-8 .* must be read whole"):
+        read_evaluation((table.with_name("latin.csv"),))
+    long = tmp_path / "long.csv.gz"
+    long.write_bytes(gzip.compress(b"x" * (MAX_ROW_BYTES + 1)))
+    with pytest.raises(DataError, match=r"long\.csv\.gz': field larger than"):
+        read_evaluation((long,))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Near-duplicates among many documents: planted copies are found, in both languages, and nothing else is."""
 
 import random
+import tracemalloc
 from itertools import combinations
 
 import numpy as np
@@ -26,7 +27,9 @@ def found_among(texts: list[str], threshold: float = 0.8) -> dict[int, int]:
     signatures = [signature(text) for text in texts]
     keys = np.stack([s.keys for s in signatures])
     removed = np.zeros(len(texts), bool)
-    pairs = promising(proposed_pairs((keys[:, band] for band in range(NUM_BANDS)), removed), np.stack([s.sketch for s in signatures]), threshold)
+    pairs = promising(
+        proposed_pairs((keys[:, band] for band in range(NUM_BANDS)), removed), np.stack([s.sketch for s in signatures]).__getitem__, threshold
+    )
     return {d.number: d.original for d in near_duplicates(pairs, texts.__getitem__, threshold, removed, lambda *_: None)}
 
 
@@ -70,6 +73,17 @@ def test_hashed_similarity_is_the_true_one() -> None:
 def test_equal_texts_name_the_first() -> None:
     texts = ["a", "b", " a\n", "c", "b"]
     assert equal_texts(np.stack([digest(text) for text in texts])).tolist() == [0, 1, 0, 3, 1]
+
+
+def test_pairs_of_many_bands_take_the_memory_of_one() -> None:
+    num_documents = 20_000
+    keys = np.arange(num_documents, dtype=np.uint64) // 2  # each has a copy that shares all bands with it
+    tracemalloc.start()
+    pairs = proposed_pairs((keys for _ in range(NUM_BANDS)), np.zeros(num_documents, bool))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert pairs.tolist() == [[2 * n, 2 * n + 1] for n in range(num_documents // 2)]
+    assert peak < 120 * num_documents
 
 
 def test_nothing_is_proposed_where_nothing_is() -> None:

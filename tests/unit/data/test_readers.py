@@ -1,6 +1,7 @@
 """Every kind of file becomes documents; of a broken one, what can be read, and the reason for the rest."""
 
 import json
+import tracemalloc
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noria.data import Document, open_corpus, split_of
+from noria.data.corpus import EVALUATION, passed_over_sentence
 from noria.data.documents import Unread
 from noria.data.parser import Parser
 from noria.data.readers import TextLimits, Track, read_documents
+from noria.data.wiki import MAX_PAGE_BYTES
 from noria.errors import DataError, DependencyError
 from noria.testing import corpus_files as files
 from noria.testing.corpus_files import CHINESE, ENGLISH
@@ -57,6 +60,12 @@ def test_a_bad_row_is_set_aside_and_the_others_are_read(read: Read, tmp_path: Pa
     assert [d.text for d in documents] == ["one", "two"]
     assert [u.place for u in unread] == ["line 2", "line 3", "line 4", "line 5", "line 6"]
     assert unread[1].reason == "`text` is 3; each row needs a text."
+
+
+def test_half_a_character_in_a_row_is_replaced(read: Read, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "half \\ud83d"}\n{"text": "whole \\ud83d\\ude00"}\n', encoding="utf-8")
+    assert [d.text for d in read(path)[0]] == ["half \ufffd", "whole \U0001f600"]
 
 
 @needs("pyarrow")
@@ -116,6 +125,29 @@ def test_xml_that_is_no_dump_and_a_dump_cut_short(read: Read, tmp_path: Path) ->
     assert "ParseError" in unread[0].reason
 
 
+@needs("mwparserfromhell")
+def test_a_dump_of_anything_takes_no_more_memory_the_longer_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
+    logged = f"<logitem><id>1</id><comment>{'x' * 50_000}</comment></logitem>\n"
+    start, end = files.WIKI.index("<page>"), files.WIKI.index("</mediawiki>")
+    path.write_text(files.WIKI[:start] + logged * 400 + files.WIKI[start:end] + logged * 400 + "</mediawiki>", encoding="utf-8")
+    tracemalloc.start()
+    with Parser() as parser:
+        assert len(list(read_documents(path, parser, Track()))) == 2
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000 < path.stat().st_size
+    tracemalloc.stop()
+
+
+@needs("mwparserfromhell")
+def test_a_page_without_an_end_is_not_read_into_memory(read: Read, tmp_path: Path) -> None:
+    path = tmp_path / "a.xml.gz"
+    before = files.WIKI[: files.WIKI.index("</mediawiki>")]
+    path.write_bytes(files.compressed(f"{before}<page><title>Long</title><revision><text>{'x' * (MAX_PAGE_BYTES + 100_000)}".encode(), ".gz"))
+    documents, unread = read(path)
+    assert len(documents) == 2
+    assert unread[0].reason == f"A page of it is longer than {MAX_PAGE_BYTES:,} bytes."
+
+
 def test_mail(read: Read, tmp_path: Path) -> None:
     path = tmp_path / "a.mbox"
     path.write_text(files.MAILBOX, encoding="utf-8")
@@ -130,6 +162,71 @@ def test_mail(read: Read, tmp_path: Path) -> None:
     assert read(single)[0][0].text.startswith(f"The wheel\n\n{ENGLISH}")
     path.write_text("no mailbox", encoding="utf-8")
     assert "It is no mbox file" in read(path)[1][0].reason
+
+
+def reply(folder: Path, body: str, kind: str = "plain") -> Path:
+    path = folder / "reply.eml"
+    path.write_text(f"Subject: Re: it\nMessage-ID: <1@a.example>\nContent-Type: text/{kind}; charset=utf-8\n\n{body}", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("body", "own"),
+    [
+        ("On Mon, 5 Jan 2026 at 10:00, Bob <b@a.example> wrote:\n> When?\n\nAt noon.\n", "At noon."),
+        ("On Mon, Jan 5, 2026 at 10:00 AM Robert Miller the Elder\n<b@a.example> wrote:\n> When?\n\nAt noon.\n", "At noon."),
+        ("On Sunday, Bob wrote:\n> When?\nAt noon.\n> Where?\nAt the mill.\n", "At noon.\nAt the mill."),
+        ("在 2026年1月5日 10:00，小明 <m@a.example> 写道：\n> 何时？\n\n中午。", "中午。"),
+        ("小明 <m@a.example> 写道:\n> 何时？\n中午。", "中午。"),
+        ("他不同意。\n正如鲁迅在书中写道：\n其实地上本没有路。", "他不同意。\n正如鲁迅在书中写道：\n其实地上本没有路。"),
+        ("On the nature of things he also wrote:\nNothing.", "On the nature of things he also wrote:\nNothing."),
+        ("At noon.\n-----Original Message-----\nWhen?", "At noon."),
+        ("中午。\n---------- 原始邮件 ----------\n何时？", "中午。"),
+        ("At noon.\n-- \nAda", "At noon."),
+    ],
+)
+def test_what_is_written_around_a_quotation_is_kept(read: Read, tmp_path: Path, body: str, own: str) -> None:
+    documents, unread = read(reply(tmp_path, body))
+    assert not unread
+    assert documents[0].text == f"Re: it\n\n{own}"
+
+
+def test_quotations_of_a_page_in_a_message(read: Read, tmp_path: Path) -> None:
+    page = f"<p>{ENGLISH}</p><blockquote>When?<blockquote>So?</blockquote>And?</blockquote><p>{CHINESE}</p><BLOCKQUOTE class=cite>never closed"
+    assert read(reply(tmp_path, page, "html"))[0][0].text == f"Re: it\n\n{ENGLISH}\n\n{CHINESE}"
+
+
+def test_a_message_that_is_nested_too_deeply_costs_itself_only(read: Read, tmp_path: Path) -> None:
+    parts = "".join(f'Content-Type: multipart/mixed; boundary="{n}"\n\n--{n}\n' for n in range(2000))
+    path = tmp_path / "a.mbox"
+    path.write_text(f"From eve@a.example Mon\n{parts}\n\n{files.MAILBOX}", encoding="utf-8")
+    documents, unread = read(path)
+    assert [d.id for d in documents] == ["1@example.org", "2@example.org"]
+    assert unread[0].reason == "It is nested too deeply."
+
+
+@needs("trafilatura")
+@pytest.mark.parametrize(
+    ("head", "encoding", "text"),
+    [
+        ("<meta charset=big5>", "big5", "這座水車已經轉了八百年，村裡沒有人記得哪一天聽不見它的聲音。" * 4),
+        ('<meta http-equiv="Content-Type" content="text/html; charset=gb2312">', "gb18030", f"{CHINESE}é" * 12),
+        (
+            '<meta charset="windows-1252">',
+            "cp1252",
+            "Le café de la vallée est fermé depuis l’été dernier, et personne ne sait où sont les clés. " * 3,
+        ),
+        ("<meta charset=iso-8859-1>", "cp1252", "Le café de la vallée est fermé depuis l’été dernier, et personne ne sait où sont les clés. " * 3),
+        ("<meta charset=big5>", "utf-8", CHINESE * 12),  # as it is, not as it says
+        ("<meta charset=utf-8>", "gb18030", CHINESE * 12),
+    ],
+)
+def test_a_web_page_is_read_in_the_encoding_that_it_declares(read: Read, tmp_path: Path, head: str, encoding: str, text: str) -> None:
+    path = tmp_path / "a.html"
+    path.write_bytes(f"<html><head>{head}<title>x</title></head><body><article><p>{text}</p></article></body></html>".encode(encoding))
+    documents, unread = read(path)
+    assert not unread
+    assert documents[0].text.strip() == text.strip()
 
 
 @needs("warcio", "trafilatura")
@@ -184,6 +281,17 @@ def test_a_long_text_is_cut_at_blank_lines_and_nothing_is_lost(tmp_path: Path) -
     assert pieces[1].id == f"{path}#2"
 
 
+@pytest.mark.parametrize(("encoding", "text"), [("utf-16", "水\U0001f600车"), ("utf-8", "水\U0001f600车"), ("gb18030", "水车")])
+def test_a_long_text_in_one_line_and_any_encoding(tmp_path: Path, encoding: str, text: str) -> None:
+    path = tmp_path / "a.txt"
+    whole = "ab\n" + text * 300_000  # the first megabyte ends within a character
+    path.write_bytes(whole.encode(encoding))
+    with Parser() as parser:
+        pieces = list(read_documents(path, parser, Track(), TextLimits(max_whole_bytes=1 << 20)))
+    assert all(isinstance(piece, Document) for piece in pieces)
+    assert "".join(piece.text for piece in pieces) == whole
+
+
 def test_a_track_knows_how_far_it_is(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"text": ENGLISH}) + "\n", encoding="utf-8")
@@ -224,9 +332,25 @@ def test_the_name_of_a_file_says_its_split() -> None:
     def split(source: str) -> str:
         return split_of(Document(text="x", id="1", source=source), 0.0)
 
-    assert [split(f"a/{name}") for name in ("validation-00003.jsonl.gz", "dev.txt", "valid_1.jsonl", "training.txt", "devil.txt")] == [
-        "validation", "validation", "validation", "train", "train",
-    ]  # fmt: skip
+    held_out = (
+        *("validation-00003.jsonl.gz", "dev.txt", "valid_1.jsonl", "validation-00000-of-00001.parquet", "val.jsonl", "validation.7.txt"),
+        "validation-00000-of-00001-a09b74b3ef9c3b56.parquet",
+    )
+    assert {name for name in held_out if split(f"a/{name}") != "validation"} == set()
+    others = ("training.txt", "devil.txt", "dev.md", "valid.html", "validation.pdf", "train-00000-of-00002.parquet", "value.txt")
+    assert {name for name in others if split(f"a/{name}") != "train"} == set()
+
+
+def test_what_models_are_measured_with_is_passed_over(tmp_path: Path) -> None:
+    for name in ("test.jsonl", "test-00000-of-00001.jsonl.gz", "eval.txt", "train.jsonl", "test.md", "testing.txt"):
+        (tmp_path / name).write_bytes(b"")
+    corpus = open_corpus([tmp_path])
+    assert [path.name for path in corpus.files] == ["test.md", "testing.txt", "train.jsonl"]
+    assert corpus.passed_over == {EVALUATION: 3}
+    told = passed_over_sentence(EVALUATION, 3)
+    assert told.startswith("Passed over: 3 files named `test` or `eval`. What models are measured with is not trained on;")
+    with pytest.raises(DataError, match=r"No text in .* \(passed over: 1 of those named `test` or `eval`\)"):
+        open_corpus([tmp_path / "test.jsonl"])
 
 
 @pytest.mark.skipif(find_spec("pyarrow") is not None, reason="pyarrow is there")

@@ -31,6 +31,10 @@ def redacted(text: str) -> str:
         ("电话13812345678，或+86 139-1234-5678", "电话<PHONE_1>，或<PHONE_2>"),
         ("座机010-62345678", "座机<PHONE_1>"),
         ("身份证11010519491231002X。", "身份证<ID_NUMBER_1>。"),
+        ("SSN: 536-22-8712. Next", "SSN: <ID_NUMBER_1>. Next"),
+        ("my social security number is 536228712", "my social security number is <ID_NUMBER_1>"),
+        ("NI AB 12 34 56 C, again AB 12 34 56 C", "NI <ID_NUMBER_1>, again <ID_NUMBER_1>"),
+        ("National Insurance number: AB123456C", "National Insurance number: <ID_NUMBER_1>"),
         ("银行卡号6222 0212 3456 7890 128", "银行卡号<CARD_1>"),
         ("card 4111 1111 1111 1111 ok", "card <CARD_1> ok"),
         ("卡号4111111111111111谢谢", "卡号<CARD_1>谢谢"),
@@ -56,6 +60,9 @@ def test_personal_data_go(text: str, becomes: str) -> None:
         "std::vector<int> face::add ::",
         "11:30, 12:45, 13:00",
         "me @ home, a@b",
+        "booking AB123456C, part 536228712X, model GB 12 34 56 A, on 12 34 56 a",
+        "000-12-3456, 666-12-3456, 123-00-4567, 1-536-22-8712, ISBN 978-0-306-40615-7, CAS 7732-18-5",
+        "takes 100 20 3000, then 536 22 8712 and 536.22.8712 in the table",
         "110105194912310021",  # a resident number whose check character is wrong
         "4111 1111 1111 1112",  # a card number that fails the check
         "GB00 WEST 1234 5698 7654 32",  # an IBAN that fails the check
