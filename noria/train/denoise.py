@@ -95,9 +95,8 @@ class DenoiseSteps:
     def once(self, max_tokens: int) -> Iterator[DenoiseRows]:
         """The passages that a validation scores: all, or a sample that is always the same."""
         rng = np.random.default_rng([self.objective.seed, 2])
-        count = min(len(self.passages), max(1, max_tokens // self.objective.context))
-        chosen: list[int] = sorted(rng.permutation(len(self.passages))[:count].tolist())
-        for start in range(0, count, self.objective.micro_rows):
+        chosen = self.passages.sample(max_tokens // self.objective.context, rng)
+        for start in range(0, len(chosen), self.objective.micro_rows):
             yield self._rows(chosen[start : start + self.objective.micro_rows], rng)
 
     def _rows(self, numbers: Sequence[int], rng: np.random.Generator) -> DenoiseRows:

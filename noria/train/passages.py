@@ -64,6 +64,10 @@ class Passages:
             self._epoch = (epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self)))
         return int(self._epoch[1][place])
 
+    def sample(self, max_passages: int, rng: np.random.Generator) -> list[int]:
+        """Numbers of all passages, or of as many drawn without repeating, in their order."""
+        return sorted(rng.permutation(len(self))[: max(1, max_passages)].tolist())
+
     def tokens(self, number: int) -> NDArray[Any]:
         return np.asarray(self.split.tokens[self.begin[number] : self.end[number]], dtype=np.int64)
 

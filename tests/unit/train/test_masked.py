@@ -34,6 +34,14 @@ def objective(**settings: Any) -> Masked:
     return Masked(**{"ids": IDS, "mask_rate": 0.15, "sentence_weight": 1.0, "context": 32, "rows": 6, "micro_rows": 4, "seed": 0, **settings})
 
 
+def unmasked(rows: MaskedRows) -> list[int]:
+    """The tokens with what is predicted in its place."""
+    whole = list(rows.token_ids)
+    for at, target in zip(rows.chosen, rows.targets, strict=True):
+        whole[at] = target
+    return whole
+
+
 def test_a_small_case_written_out() -> None:
     """Two rows: the loss is the mean over what is masked, plus lambda times the mean over the rows, of transformers' own logits."""
     model = encoder()
@@ -104,9 +112,7 @@ def test_rows_are_pairs_from_one_document_or_two(tmp_path: Path) -> None:
     for number in range(20):
         for micro in steps.step(number).micro_batches:
             rows = micro.items
-            whole = list(rows.token_ids)
-            for at, target in zip(rows.chosen, rows.targets, strict=True):
-                whole[at] = target
+            whole = unmasked(rows)
             for segment, label in zip(rows.segments, rows.labels, strict=True):
                 row, kinds = whole[segment.start : segment.end], rows.kinds[segment.start : segment.end]
                 assert len(row) <= 32
@@ -132,9 +138,7 @@ def test_where_a_part_begins_does_not_tell_whether_it_follows(tmp_path: Path) ->
     for number in range(60):
         for micro in steps.step(number).micro_batches:
             rows = micro.items
-            whole = list(rows.token_ids)
-            for at, target in zip(rows.chosen, rows.targets, strict=True):
-                whole[at] = target
+            whole = unmasked(rows)
             for segment, label in zip(rows.segments, rows.labels, strict=True):
                 second = whole[segment.start : segment.end][rows.kinds[segment.start : segment.end].index(1) : -1]
                 right += (tuple(second[:3]) in begins) == (label == FOLLOWS)
