@@ -7,12 +7,15 @@ conversation's id picks; the system releases it when its holder dies (fcntl(2), 
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
 from noria.errors import ServeError
+
+_LOOK_AGAIN_SECONDS = 0.02
 
 
 class Busy:
@@ -27,14 +30,15 @@ class Busy:
         os.close(self._file)
 
     @contextmanager
-    def alone(self, conversation_id: str) -> Iterator[None]:
-        """Hold a conversation. Raises ServeError (409) while it is held by another thread or process."""
+    def alone(self, conversation_id: str, patience: float = 0.0) -> Iterator[None]:
+        """Hold a conversation. Raises ServeError (409) if another thread or process still holds it after `patience` seconds."""
         place = int.from_bytes(sha256(conversation_id.encode()).digest()[:7], "big") >> 1
-        with self._lock:
-            if place in self._mine or not self._taken(place):
+        end = time.monotonic() + patience
+        while not self._taken(place):
+            if time.monotonic() >= end:
                 message = f"Conversation {conversation_id!r:.80} is being answered. Wait for that answer, or stop it."
                 raise ServeError(message, 409, "conversation_busy")
-            self._mine.add(place)
+            time.sleep(_LOOK_AGAIN_SECONDS)
         try:
             yield
         finally:
@@ -43,8 +47,12 @@ class Busy:
                 fcntl.lockf(self._file, fcntl.LOCK_UN, 1, place)
 
     def _taken(self, place: int) -> bool:
-        try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
-        except (BlockingIOError, PermissionError):  # POSIX allows either
-            return False
-        return True
+        with self._lock:
+            if place in self._mine:
+                return False
+            try:
+                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+            except (BlockingIOError, PermissionError):  # POSIX allows either
+                return False
+            self._mine.add(place)
+            return True

@@ -31,6 +31,8 @@ from noria.serve.wire import ChatBody, ChatRequest, read_chat
 CONVERSATION_HEADER = "x-noria-conversation"
 PING_SECONDS = 15.0
 CLIENT_GONE = 499
+STOPPING_SECONDS = 3.0
+"""How long a request waits for the answer before it to end: who stops an answer and speaks on is heard before the model has stopped."""
 _STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 Item = Heading | Event
@@ -83,8 +85,9 @@ class ChatEndpoint:
         """The work of one request, in its thread: a heading, then the events of the answer."""
         runtime = self._runtime
         placed = place(runtime, chat, conversation_id)
-        with runtime.alone(placed.conversation.id), runtime.engines.lease(placed.release) as serving:
+        with runtime.alone(placed.conversation.id, STOPPING_SECONDS), runtime.engines.lease(placed.release) as serving:
             finish_open_turns(runtime, placed.conversation, serving)
+            said = runtime.traces.history(placed.conversation.id) if placed.mode == RAW else ()
             turn = self._begin(placed, serving)
             try:
                 yield _heading(chat, placed, turn)
@@ -92,7 +95,7 @@ class ChatEndpoint:
                 self._end(turn, "cancelled")
                 raise
             if placed.mode == RAW:
-                yield from model_events(runtime.traces, turn, serving.generator, chat, (*placed.history, *placed.new))
+                yield from model_events(runtime.traces, turn, serving.generator, chat, (*said, *placed.new))
             else:
                 yield from agent_events(serving, turn, chat)
 

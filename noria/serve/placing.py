@@ -30,12 +30,11 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Placed:
-    """A request with its place. `history` is what was said before, for the model alone to read; `new` is what the turn begins with."""
+    """A request with its place; `new` is what the turn begins with."""
 
     mode: str
     release: Release
     conversation: Conversation
-    history: tuple[Message, ...]
     new: tuple[Message, ...]
 
 
@@ -91,9 +90,8 @@ def _named(runtime: Runtime, request: ChatRequest, wanted: Target, conversation_
             "A conversation keeps the release it began with. Leave out '@release', or begin another one.", 409, "conversation_mismatch", "model"
         )
     first = new_messages(request.messages)
-    history = tuple(runtime.traces.history(conversation_id))
-    told = request.messages[:first]
-    if first and visible(told) != visible(history) and not runtime.traces.holds(conversation_id, told):  # turns that were stopped do not count
+    told, said = request.messages[:first], runtime.traces.history(conversation_id)
+    if first and visible(told) != visible(said) and not runtime.traces.holds(conversation_id, told):  # turns that were stopped do not count
         raise ServeError(
             "`messages` tell another history than this conversation has. Send only what is new, or leave out the conversation to begin one.",
             409,
@@ -101,7 +99,7 @@ def _named(runtime: Runtime, request: ChatRequest, wanted: Target, conversation_
             "messages",
         )
     release = runtime.release(conversation.release_id)
-    return Placed(mode=wanted.mode, release=release, conversation=conversation, history=history, new=request.messages[first:])
+    return Placed(mode=wanted.mode, release=release, conversation=conversation, new=request.messages[first:])
 
 
 def _recognised(runtime: Runtime, request: ChatRequest, wanted: Target) -> Placed | None:
@@ -113,15 +111,14 @@ def _recognised(runtime: Runtime, request: ChatRequest, wanted: Target) -> Place
     if wanted.release is not None and wanted.release.id != conversation.release_id:
         return None
     release = runtime.release(conversation.release_id)
-    history = tuple(runtime.traces.history(conversation.id))
-    return Placed(mode=wanted.mode, release=release, conversation=conversation, history=history, new=request.messages[first:])
+    return Placed(mode=wanted.mode, release=release, conversation=conversation, new=request.messages[first:])
 
 
 def _begun(runtime: Runtime, request: ChatRequest, wanted: Target) -> Placed:
     release = wanted.release or runtime.current()
     metadata = {**request.metadata, "mode": wanted.mode, "channel": "http"}
     conversation = runtime.traces.start_conversation(release.id, request.user_id, _today(runtime, request.metadata), metadata)
-    return Placed(mode=wanted.mode, release=release, conversation=conversation, history=(), new=request.messages)
+    return Placed(mode=wanted.mode, release=release, conversation=conversation, new=request.messages)
 
 
 def _today(runtime: Runtime, metadata: dict[str, str]) -> date:

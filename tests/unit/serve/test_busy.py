@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from threading import Event, Thread, Timer
 
 import pytest
 
@@ -26,6 +27,27 @@ def test_a_second_answer_in_this_process_is_refused(tmp_path: Path) -> None:
         pass
     with busy.alone("c1"):
         pass
+    busy.close()
+
+
+def test_who_has_patience_gets_it_when_it_is_free(tmp_path: Path) -> None:
+    busy = Busy(tmp_path / "busy.lock")
+    held, free = Event(), Event()
+
+    def hold() -> None:
+        with busy.alone("c1"):
+            held.set()
+            free.wait()
+
+    holder = Thread(target=hold)
+    holder.start()
+    held.wait()
+    with pytest.raises(ServeError, match="is being answered"), busy.alone("c1", 0.05):
+        pass
+    Timer(0.05, free.set).start()
+    with busy.alone("c1", 10):
+        pass
+    holder.join()
     busy.close()
 
 

@@ -224,7 +224,8 @@ def test_too_many_chats_at_once_are_sent_away(desk: Any) -> None:
     until(lambda: served.chat("Now?").status_code == 200)
 
 
-def test_a_conversation_gets_one_answer_at_a_time(desk: Any) -> None:
+def test_a_conversation_gets_one_answer_at_a_time(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("noria.serve.chat.STOPPING_SECONDS", 0.1)
     generator = Gated(lambda _: "A long answer indeed")
     served = desk(generator)
     with served.client.stream("POST", "/v1/chat/completions", json={"model": "desk", "messages": HELLO, "stream": True}) as first:
@@ -232,6 +233,18 @@ def test_a_conversation_gets_one_answer_at_a_time(desk: Any) -> None:
         assert (refused.status_code, refused.json()["error"]["code"]) == (409, "conversation_busy")
         generator.go.set()
         first.read()
+
+
+@pytest.mark.parametrize("model", ["desk", "desk:raw"])
+def test_who_speaks_on_while_the_stopped_answer_ends_is_heard(desk: Any, model: str) -> None:
+    answers = iter(["A long answer, " * 50, "Short."])
+    generator = Gated(lambda _: next(answers))
+    served = desk(generator)
+    with served.client.stream("POST", "/v1/chat/completions", json={"model": model, "messages": HELLO, "stream": True}) as first:
+        assert generator.started.wait(10)
+        named = {"x-noria-conversation": first.headers["x-noria-conversation"]}
+    threading.Timer(0.2, generator.go.set).start()  # the model takes this long to notice
+    assert served.chat("In short?", model=model, headers=named).json()["choices"][0]["message"]["content"] == "Short."
 
 
 @pytest.mark.parametrize("model", ["desk", "desk:raw"])
