@@ -23,8 +23,8 @@ from noria.data.contents import Contents, Funnel
 from noria.data.corpus import BUILT, open_corpus
 from noria.data.parse import INSTALL_CORPUS
 from noria.data.picture import funnel_picture
-from noria.errors import ArtifactError, ConfigError, DataError, DependencyError, StoreError
-from noria.store import hardware, versions, write_file
+from noria.errors import ArtifactError, DataError, DependencyError, StoreError
+from noria.store import claim, hardware, refuse_other, sizes, versions, write_file
 from noria.store.files import disk_errors
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def build(config: BuildConfig, paths: Sequence[Path], out: Path, report: Report,
     """
     if (out / BUILT).is_file():
         made = read_manifest(out)
-        _refuse_other(out, made.request, _asked(config, paths, against))
+        refuse_other(out, {"settings": made.request}, {"settings": _asked(config, paths, against)})
         shutil.rmtree(out / SCRATCH, ignore_errors=True)  # a kill may have left it
         return made
     recipe = begin(config, paths, out, against)
@@ -98,7 +98,7 @@ def begin(config: BuildConfig, paths: Sequence[Path], out: Path, against: Sequen
     except ImportError as error:
         raise DependencyError(f"Building a corpus needs {error.name}. {INSTALL_CORPUS}") from error
     recipe = Recipe(config=config, files=files, passed_over=corpus.passed_over, against=tuple(against), out=out, scratch=out / SCRATCH)
-    _claim(recipe, _asked(config, paths, against))
+    claim(out, recipe.scratch, {"settings": _asked(config, paths, against), "files": sizes((*files, *against))}, "noria data build")
     return recipe
 
 
@@ -121,7 +121,7 @@ def finish(recipe: "Recipe") -> Manifest:
     funnel = Funnel(came_in=cleaning.came_in, dropped=cleaning.dropped + last.dropped, went_out=last.went_out, redacted=cleaning.redacted)
     if not contents.total.documents:
         raise DataError(_nothing_left(recipe, funnel))
-    request = json.loads((recipe.scratch / "request.json").read_text(encoding="utf-8"))["asked"]
+    request = json.loads((recipe.scratch / "request.json").read_text(encoding="utf-8"))["settings"]
     manifest = Manifest(
         request=request,
         funnel=funnel,
@@ -149,29 +149,6 @@ def _asked(config: BuildConfig, paths: Sequence[Path], against: Sequence[Path]) 
     """What makes two requests the same."""
     settings = config.model_dump(mode="json", exclude={"workers"})
     return {**settings, "paths": [str(p.absolute()) for p in paths], "against": [str(p.absolute()) for p in against]}
-
-
-def _claim(recipe: "Recipe", asked: dict[str, Any]) -> None:
-    """Write down what this folder is for; refuse one that was begun for something else."""
-    path = recipe.scratch / "request.json"
-    files = [[str(p), p.stat().st_size] for p in (*recipe.files, *recipe.against)]
-    if path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        _refuse_other(recipe.out, before["asked"], asked)
-        if before["files"] != files:
-            raise ConfigError(f"'{recipe.out}' was begun with other files, or they have changed since. Give another `--out`, or delete it.")
-        return
-    with disk_errors(recipe.out):
-        if recipe.out.exists() and any(found.name != SCRATCH for found in recipe.out.iterdir()):
-            raise ConfigError(f"'{recipe.out}' is not empty, and no corpus was begun in it. Give a new folder with `--out`.")
-        recipe.scratch.mkdir(parents=True, exist_ok=True)
-    write_file(path, [json.dumps({"asked": asked, "files": files}, indent=2) + "\n"])
-
-
-def _refuse_other(out: Path, before: dict[str, Any], asked: dict[str, Any]) -> None:
-    changed = [f"`{name}` was {before.get(name)!r:.100} and is {value!r:.100}" for name, value in asked.items() if before.get(name) != value]
-    if changed:
-        raise ConfigError(f"'{out}' was begun otherwise: {'; '.join(changed)}. Go on with the same, or give another `--out`.")
 
 
 def _num_workers(recipe: "Recipe", num_tasks: int) -> int:

@@ -18,7 +18,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from noria.errors import ModelError
 
 NAME = "noria_packed"
-BLOCK = 512
+BLOCK = 256
 """Queries that attend at once."""
 MAX_KEPT_BYTES = 24 << 20
 """Probabilities of one layer up to which they are kept for the backward pass: those of some 1,000 tokens of a small model in bf16."""

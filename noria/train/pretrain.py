@@ -23,7 +23,7 @@ from noria.data import Corpus, Document, Encoded, Shards, ShardSplit, is_finishe
 from noria.data.corpus import EVALUATION, passed_over_sentence
 from noria.errors import ConfigError, DataError, StoreError
 from noria.model import ARCHITECTURES, Tokenizer, check_architecture, load_tokenizer, make_config, new_model, num_parameters, train_tokenizer
-from noria.store import hardware, versions, write_file
+from noria.store import claim, hardware, refuse_other, sizes, versions, write_file
 from noria.train import checkpoint
 from noria.train.attention import use_own_attention, use_packed_attention
 from noria.train.compiled import compiles, use_compiled_layers
@@ -87,15 +87,15 @@ def pretrain(config: PretrainConfig, corpus: Sequence[Path], out: Path, report: 
         torch.set_num_threads(config.threads)
     began = time.monotonic()
     files = open_corpus(corpus)
-    asked = _asked(config, files, tokenizer)
+    request = _request(config, files, tokenizer)
     if (out / DONE).is_file():
-        return _finished(out, asked)
+        return _finished(out, request)
     processes = join_processes()
     if not processes.first:
         report, say = (lambda *_: None), (lambda _: None)
     scratch = out / SCRATCH
     if processes.first:
-        _claim(out, asked)
+        claim(out, scratch, request, "noria pretrain")
         if number := files.passed_over.get(EVALUATION):
             say(passed_over_sentence(EVALUATION, number))
         _shards(config, files, _tokenizer(config, files, scratch, tokenizer, report, say), scratch, report)
@@ -141,43 +141,17 @@ def pretrain(config: PretrainConfig, corpus: Sequence[Path], out: Path, report: 
     return made_of
 
 
-def _finished(out: Path, asked: dict[str, Any]) -> Pretrained:
+def _finished(out: Path, request: dict[str, Any]) -> Pretrained:
     told = json.loads((out / DONE).read_text(encoding="utf-8"))
-    _refuse_other(out, told["request"], asked)
+    refuse_other(out, told["request"], request)
     shutil.rmtree(out / SCRATCH, ignore_errors=True)  # a kill may have left it
     return Pretrained(folder=out, plan=PretrainPlan.model_validate(told["plan"]), metrics=told["metrics"])
 
 
-def _asked(config: PretrainConfig, files: Corpus, tokenizer: Path | None) -> dict[str, Any]:
+def _request(config: PretrainConfig, files: Corpus, tokenizer: Path | None) -> dict[str, Any]:
     """What makes two requests the same."""
-    return {
-        "config": config.model_dump(mode="json"),
-        "files": [[str(p.resolve()), p.stat().st_size] for p in files.files],
-        "tokenizer": str(tokenizer.resolve()) if tokenizer else None,
-    }
-
-
-def _claim(out: Path, asked: dict[str, Any]) -> None:
-    """Write down what this folder is for; refuse one that was begun for something else, or holds what is not ours."""
-    path = out / SCRATCH / "request.json"
-    if path.is_file():
-        _refuse_other(out, json.loads(path.read_text(encoding="utf-8")), asked)
-        return
-    if out.is_dir() and any(p.name != SCRATCH for p in out.iterdir()):
-        raise ConfigError(f"'{out}' is not empty and was not begun by `noria pretrain`. Give another folder with `--out`.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"The folder '{out}' cannot be made: {error.strerror}. Give another one with `--out`.") from error
-    write_file(path, [json.dumps(asked, indent=2) + "\n"])
-
-
-def _refuse_other(out: Path, before: dict[str, Any], asked: dict[str, Any]) -> None:
-    changed = [f"`{k}` was {before['config'].get(k)!r} and is {v!r}" for k, v in asked["config"].items() if before["config"].get(k) != v]
-    if not changed and before != asked:
-        changed = ["the corpus or the tokenizer is another"]
-    if changed:
-        raise ConfigError(f"'{out}' was begun otherwise: {'; '.join(changed)}. Go on with the same, or give another `--out`.")
+    settings = config.model_dump(mode="json") | {"--tokenizer": str(tokenizer.resolve()) if tokenizer else None}
+    return {"settings": settings, "files": sizes(files.files)}
 
 
 def _tokenizer(config: PretrainConfig, files: Corpus, scratch: Path, given: Path | None, report: Report, say: Say) -> Tokenizer:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urljoin
 
 from playwright.sync_api import Page, expect
 
@@ -219,10 +220,11 @@ def test_stopping_cancels_and_the_conversation_goes_on(studio: Any) -> None:
     expect(page.locator("noria-answer .said").first).to_contain_text("A long")
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_text("Stopped.")).to_be_visible()
-    generator.go.set()
-    until(lambda: generator.num_cancelled == 1)
+    until(lambda: "noria_cancelled_chats_total 1.0" in page.request.get(urljoin(page.url, "/metrics")).text())  # the server knows it
     say(page, "In short?")
+    generator.go.set()
     expect(page.get_by_text("Short.", exact=True)).to_be_visible()
+    assert generator.num_cancelled == 1
     [conversation] = runtime.traces.conversations()
     until(lambda: [turn.state for turn in runtime.traces.turns(conversation.id)] == ["cancelled", "done"])
 

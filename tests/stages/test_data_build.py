@@ -208,7 +208,7 @@ def test_a_folder_with_something_else_in_it_is_refused_and_nothing_in_it_is_lost
     mine = tmp_path / "out/notes-00000.jsonl.gz"
     mine.parent.mkdir()
     mine.write_bytes(b"mine")
-    with pytest.raises(ConfigError, match="is not empty, and no corpus was begun in it"):
+    with pytest.raises(ConfigError, match="is not empty and was not begun by `noria data build`"):
         run([source], tmp_path / "out")
     mine.rename(tmp_path / "kept")
     begin(BuildConfig(validation_share=0.2), [source], tmp_path / "out")

@@ -1,0 +1,46 @@
+"""A folder is claimed by what was asked for, and by nothing else."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from noria.errors import ConfigError, StoreError
+from noria.store import claim, refuse_other, sizes
+
+
+def request(files: list[Path], **settings: Any) -> dict[str, Any]:
+    return {"settings": settings, "files": sizes(files)}
+
+
+def test_the_same_request_goes_on_and_another_is_told_what_differs(tmp_path: Path) -> None:
+    text = tmp_path / "a.txt"
+    text.write_text("One.")
+    out, scratch = tmp_path / "out", tmp_path / "out/.run"
+    claim(out, scratch, request([text], width=64, rate=None), "noria it")
+    claim(out, scratch, request([text], width=64, rate=None), "noria it")
+    with pytest.raises(ConfigError, match="`width` was 64 and is 128; `rate` was None and is 1") as caught:
+        claim(out, scratch, request([text], width=128, rate=1), "noria it")
+    assert str(out) in str(caught.value)
+    text.write_text("Two, longer.")
+    with pytest.raises(ConfigError, match="begun with other files, or they have changed"):
+        claim(out, scratch, request([text], width=64, rate=None), "noria it")
+
+
+def test_a_strangers_folder_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("All my work.")
+    with pytest.raises(ConfigError, match="not empty and was not begun by `noria it`"):
+        claim(tmp_path, tmp_path / ".run", request([]), "noria it")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_place_that_cannot_hold_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="file/out"):
+        claim(tmp_path / "file/out", tmp_path / "file/out/.run", request([]), "noria it")
+
+
+def test_what_is_finished_is_held_against_the_settings_alone(tmp_path: Path) -> None:
+    refuse_other(tmp_path, {"settings": {"width": 64}}, {"settings": {"width": 64}})
+    with pytest.raises(ConfigError, match="`width` was 64 and is 65"):
+        refuse_other(tmp_path, {"settings": {"width": 64}}, {"settings": {"width": 65}})
