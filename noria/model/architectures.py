@@ -130,6 +130,7 @@ def _gpt2(shape: Shape) -> dict[str, Any]:
         "n_layer": shape.num_layers,
         "n_head": shape.num_heads,
         "n_positions": shape.context,
+        "activation_function": "gelu_pytorch_tanh",  # GPT-2's own formula as one operation instead of eight
         "initializer_range": INIT_STD,
         "resid_pdrop": 0.0,
         "embd_pdrop": 0.0,

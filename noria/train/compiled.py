@@ -7,7 +7,7 @@ weights are its arguments. Only steps of training run compiled; a model that is 
 
 import shutil
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional
 
 from noria.train.attention import packed_attention
+from noria.train.dropout import draws, dropped
 
 KINDS = ("llama", "mistral", "qwen2", "qwen3")
 """Model types whose layers may have this form; what a layer has decides."""
@@ -46,7 +47,7 @@ def use_compiled_layers(model: Any, dtype: torch.dtype, dropout: float) -> bool:
         return False
     before, after = _functions(dtype, dropout, layers[0])
     for layer in layers:
-        layer.forward = _forward(layer, layer.forward, before, after)
+        layer.forward = _forward(layer, layer.forward, before, after, dropout)
     return True
 
 
@@ -79,17 +80,16 @@ def _functions(dtype: torch.dtype, dropout: float, layer: Any) -> tuple[Callable
         cos, sin = cos[:, None], sin[:, None]
         return rotated(heads(query), cos, sin), rotated(heads(key), cos, sin), heads(value)
 
-    def after(
-        x: torch.Tensor, seen: torch.Tensor, o: torch.Tensor, weight: torch.Tensor, gate: torch.Tensor, up: torch.Tensor, down: torch.Tensor
-    ) -> torch.Tensor:
-        x = x + functional.dropout(functional.linear(seen, o.to(dtype)), dropout)
+    def after(x: torch.Tensor, seen: torch.Tensor, kept: Sequence[torch.Tensor | None], *weights: torch.Tensor) -> torch.Tensor:
+        o, weight, gate, up, down = weights
+        x = x + dropped(functional.linear(seen, o.to(dtype)), kept[0], dropout)
         opened, carried = functional.linear(norm(x, weight), torch.cat((gate, up)).to(dtype)).split((len(gate), len(up)), -1)
-        return x + functional.dropout(functional.linear(functional.silu(opened) * carried, down.to(dtype)), dropout)
+        return x + dropped(functional.linear(functional.silu(opened) * carried, down.to(dtype)), kept[1], dropout)
 
     return torch.compile(before, dynamic=False), torch.compile(after, dynamic=False)
 
 
-def _forward(layer: Any, own: Callable[..., Any], before: Callable[..., Any], after: Callable[..., Any]) -> Callable[..., Any]:
+def _forward(layer: Any, own: Callable[..., Any], before: Callable[..., Any], after: Callable[..., Any], dropout: float) -> Callable[..., Any]:
     attention, mlp = layer.self_attn, layer.mlp
 
     def forward(hidden_states: torch.Tensor, *arguments: Any, **named: Any) -> Any:
@@ -99,7 +99,8 @@ def _forward(layer: Any, own: Callable[..., Any], before: Callable[..., Any], af
         weights = [getattr(attention, f"{name}_proj").weight for name in "qkv"]
         query, key, value = before(hidden_states, layer.input_layernorm.weight, *weights, cos, sin)
         seen, _ = packed_attention(attention, query, key, value, None, scaling=attention.scaling, segments=named.get("segments"))
-        weights = [mlp.gate_proj.weight, mlp.up_proj.weight, mlp.down_proj.weight]
-        return after(hidden_states, seen.flatten(2), attention.o_proj.weight, layer.post_attention_layernorm.weight, *weights)
+        weights = [attention.o_proj.weight, layer.post_attention_layernorm.weight, mlp.gate_proj.weight, mlp.up_proj.weight, mlp.down_proj.weight]
+        kept = draws(hidden_states, dropout), draws(hidden_states, dropout)
+        return after(hidden_states, seen.flatten(2), kept, *weights)
 
     return forward

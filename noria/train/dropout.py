@@ -1,8 +1,13 @@
-"""Dropout on what goes into the residual stream (Srivastava et al. 2014; Vaswani et al. 2017), for architectures whose configuration has none."""
+"""Dropout on what goes into the residual stream (Srivastava et al. 2014; Vaswani et al. 2017), for architectures whose configuration has none.
+
+On a processor torch draws one number after the other, which took a quarter of a step: here a byte is drawn for each value (SFC64), from a seed that
+torch draws, and compared with a threshold. The share is therefore a multiple of 1/256.
+"""
 
 import re
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional
 
@@ -16,9 +21,29 @@ def use_dropout(model: Any, share: float) -> None:
         return
 
     def drop(module: torch.nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
-        return functional.dropout(output, share, module.training)
+        return dropped(output, draws(output, share), share) if module.training else output
 
     model.get_input_embeddings().register_forward_hook(drop)
     for name, module in model.named_modules():
         if _INTO_RESIDUAL.search(name):
             module.register_forward_hook(drop)
+
+
+def draws(like: torch.Tensor, share: float) -> torch.Tensor | None:
+    """What stays of `like` (1) and what is left out (0), for `dropped`; None where nothing is, or the device draws fast itself."""
+    if not share or like.device.type != "cpu":
+        return None
+    seed = int(torch.randint(1 << 62, ()))
+    drawn = np.random.SFC64(seed).random_raw(-(-like.numel() // 8)).view(np.uint8)[: like.numel()]
+    return torch.from_numpy(drawn >= _threshold(share)).view(like.shape).to(torch.bfloat16)
+
+
+def dropped(x: torch.Tensor, kept: torch.Tensor | None, share: float) -> torch.Tensor:
+    """`x` where `kept` is 1, scaled up, and 0 elsewhere."""
+    if kept is None:
+        return functional.dropout(x, share) if share else x
+    return x * (kept * (256 / (256 - _threshold(share)))).to(x.dtype)
+
+
+def _threshold(share: float) -> int:
+    return max(1, round(share * 256))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from noria.model import Shape, make_config, new_model
-from noria.train.dropout import use_dropout
+from noria.train.dropout import draws, dropped, use_dropout
 
 WRITERS = {"llama": 5, "gpt2": 5, "bert": 5, "modernbert": 5, "t5": 11}
 """The embeddings and, for each of two layers, attention and feed-forward; T5 has two stacks, and attention across in the second."""
@@ -22,3 +22,27 @@ def test_every_way_into_the_stream_is_dropped(architecture: Any) -> None:
     assert sum(len(module._forward_hooks) for module in model.modules()) == WRITERS[architecture]
     torch.testing.assert_close(model.eval()(**tokens)[0], before)
     assert not torch.allclose(model.train()(**tokens)[0], before)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_the_share_is_left_out_the_sum_stays_and_the_seed_says_what(share: float) -> None:
+    x = torch.ones(300, 333)
+    torch.manual_seed(1)
+    kept = draws(x, share)
+    assert kept is not None
+    out = dropped(x, kept, share)
+    assert abs(float((out == 0).float().mean()) - share) < 0.01
+    assert abs(float(out.mean()) - 1) < 0.01
+    torch.manual_seed(1)
+    again = draws(x, share)
+    assert again is not None
+    assert bool((again == kept).all())
+    other = draws(x, share)
+    assert other is not None
+    assert abs(float((other == kept).float().mean()) - (share**2 + (1 - share) ** 2)) < 0.01  # independent of one another
+
+
+def test_without_a_share_nothing_is_drawn() -> None:
+    x = torch.ones(2, 2)
+    assert draws(x, 0.0) is None
+    assert dropped(x, None, 0.0) is x
