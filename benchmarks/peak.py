@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _harness import print_figures, write_results
+from _harness import machine, print_figures, write_results
 
 VOCABULARY = 16_384
 BATCH_TOKENS, MICRO_TOKENS = 16_384, 4096
@@ -120,7 +120,7 @@ def main() -> None:
         print(json.dumps(one(kind, SIZES[size], int(context), options.steps)))
         return
     figures: dict[str, float] = {}
-    has_amx = "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").is_file() else False
+    has_amx = "amx_bf16" in machine()
     for size in SIZES:
         for context in CONTEXTS:
             if has_amx and SIZES[size] >= 60e6:

@@ -5,7 +5,6 @@ they are known, `url` and `license`), `dropped/` with everything that was taken 
 needed to go on after a kill stands in `.build/` until then: finished tasks are kept, an unfinished one begins again, and the result is the same.
 """
 
-import json
 import shutil
 import threading
 from collections.abc import Callable, Generator, Sequence
@@ -24,7 +23,7 @@ from noria.data.corpus import BUILT, open_corpus
 from noria.data.parse import INSTALL_CORPUS
 from noria.data.picture import funnel_picture
 from noria.errors import ArtifactError, DataError, DependencyError, StoreError
-from noria.store import claim, hardware, refuse_other, sizes, versions, write_file
+from noria.store import claim, claimed, hardware, refuse_other, sizes, versions, write_file
 from noria.store.files import disk_errors
 
 if TYPE_CHECKING:
@@ -121,9 +120,8 @@ def finish(recipe: "Recipe") -> Manifest:
     funnel = Funnel(came_in=cleaning.came_in, dropped=cleaning.dropped + last.dropped, went_out=last.went_out, redacted=cleaning.redacted)
     if not contents.total.documents:
         raise DataError(_nothing_left(recipe, funnel))
-    request = json.loads((recipe.scratch / "request.json").read_text(encoding="utf-8"))["settings"]
     manifest = Manifest(
-        request=request,
+        request=claimed(recipe.scratch)["settings"],
         funnel=funnel,
         contents=contents,
         passed_over=recipe.passed_over,

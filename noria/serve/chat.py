@@ -87,7 +87,6 @@ class ChatEndpoint:
         placed = place(runtime, chat, conversation_id)
         with runtime.alone(placed.conversation.id, STOPPING_SECONDS), runtime.engines.lease(placed.release) as serving:
             finish_open_turns(runtime, placed.conversation, serving)
-            said = runtime.traces.history(placed.conversation.id) if placed.mode == RAW else ()
             turn = self._begin(placed, serving)
             try:
                 yield _heading(chat, placed, turn)
@@ -95,7 +94,7 @@ class ChatEndpoint:
                 self._end(turn, "cancelled")
                 raise
             if placed.mode == RAW:
-                yield from model_events(runtime.traces, turn, serving.generator, chat, (*said, *placed.new))
+                yield from model_events(runtime.traces, turn, serving.generator, chat, runtime.traces.history(placed.conversation.id))
             else:
                 yield from agent_events(serving, turn, chat)
 

@@ -90,8 +90,7 @@ def _named(runtime: Runtime, request: ChatRequest, wanted: Target, conversation_
             "A conversation keeps the release it began with. Leave out '@release', or begin another one.", 409, "conversation_mismatch", "model"
         )
     first = new_messages(request.messages)
-    told, said = request.messages[:first], runtime.traces.history(conversation_id)
-    if first and visible(told) != visible(said) and not runtime.traces.holds(conversation_id, told):  # turns that were stopped do not count
+    if first and not _is_its_history(runtime, conversation_id, request.messages[:first]):
         raise ServeError(
             "`messages` tell another history than this conversation has. Send only what is new, or leave out the conversation to begin one.",
             409,
@@ -100,6 +99,11 @@ def _named(runtime: Runtime, request: ChatRequest, wanted: Target, conversation_
         )
     release = runtime.release(conversation.release_id)
     return Placed(mode=wanted.mode, release=release, conversation=conversation, new=request.messages[first:])
+
+
+def _is_its_history(runtime: Runtime, conversation_id: str, told: Sequence[Message]) -> bool:
+    """Whether a conversation went as a client tells; turns that were stopped do not count."""
+    return visible(told) == visible(runtime.traces.history(conversation_id)) or runtime.traces.holds(conversation_id, told)
 
 
 def _recognised(runtime: Runtime, request: ChatRequest, wanted: Target) -> Placed | None:

@@ -5,7 +5,7 @@ In come records of `noria.schema`, out come the same records. `Database.open(url
 """
 
 from noria.store.artifacts import Artifact, ArtifactStore
-from noria.store.claim import claim, refuse_other, sizes
+from noria.store.claim import claim, claimed, refuse_other, sizes
 from noria.store.database import Database
 from noria.store.feedback_log import FeedbackLog
 from noria.store.files import file_hash, write_file
@@ -25,6 +25,7 @@ __all__ = [
     "Releases",
     "Traces",
     "claim",
+    "claimed",
     "file_hash",
     "hardware",
     "refuse_other",

@@ -30,15 +30,19 @@ def claim(out: Path, scratch: Path, request: Mapping[str, Any], command: str) ->
         ConfigError: it was begun for something else, or holds what is not ours.
         StoreError: the disk refuses.
     """
-    path = scratch / _NAME
-    if path.is_file():
-        refuse_other(out, json.loads(path.read_text(encoding="utf-8")), request)
+    if (scratch / _NAME).is_file():
+        refuse_other(out, claimed(scratch), request)
         return
     with disk_errors(out):
         if out.exists() and any(found != scratch for found in out.iterdir()):
             raise ConfigError(f"'{out}' is not empty and was not begun by `{command}`. Give a new folder with `--out`.")
         scratch.mkdir(parents=True, exist_ok=True)
-    write_file(path, [json.dumps(request, indent=2) + "\n"])
+    write_file(scratch / _NAME, [json.dumps(request, indent=2) + "\n"])
+
+
+def claimed(scratch: Path) -> dict[str, Any]:
+    """The request that a folder was claimed with."""
+    return json.loads((scratch / _NAME).read_text(encoding="utf-8"))
 
 
 def refuse_other(out: Path, before: Mapping[str, Any], request: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ from noria.data import Corpus, Document, Encoded, Shards, ShardSplit, is_finishe
 from noria.data.corpus import EVALUATION, passed_over_sentence
 from noria.errors import ConfigError, DataError, StoreError
 from noria.model import ARCHITECTURES, Tokenizer, check_architecture, load_tokenizer, make_config, new_model, num_parameters, train_tokenizer
-from noria.store import claim, hardware, refuse_other, sizes, versions, write_file
+from noria.store import claim, claimed, hardware, refuse_other, sizes, versions, write_file
 from noria.train import checkpoint
 from noria.train.attention import use_own_attention, use_packed_attention
 from noria.train.compiled import compiles, use_compiled_layers
@@ -345,7 +345,7 @@ def _write(made: Pretrained, model: Any, weights: dict[str, torch.Tensor], token
         told = {
             "plan": made.plan.model_dump(mode="json"),
             "metrics": made.metrics,
-            "request": json.loads((out / SCRATCH / "request.json").read_text(encoding="utf-8")),
+            "request": claimed(out / SCRATCH),
             "weights": sha256((out / "model.safetensors").read_bytes()).hexdigest(),
             "versions": versions(),
             "hardware": hardware(),

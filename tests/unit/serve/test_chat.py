@@ -253,7 +253,7 @@ def test_a_client_that_leaves_a_stream_cancels_the_generation(desk: Any, model: 
     served = desk(generator)
     with served.client.stream("POST", "/v1/chat/completions", json={"model": model, "messages": HELLO, "stream": True}) as response:
         receipt = response.headers["x-noria-receipt"]
-    time.sleep(0.2)  # the server hears of it
+    until(lambda: b"noria_cancelled_chats_total 1.0" in served.client.get("/metrics").content)  # the server has heard of it
     generator.go.set()
     until(lambda: generator.num_cancelled == 1)
     until(lambda: served.runtime.traces.turn(receipt).state == "cancelled")
@@ -264,7 +264,7 @@ def test_a_client_that_leaves_while_waiting_cancels_the_generation(desk: Any) ->
     served = desk(generator)
     with httpx.Client(base_url=served.url, timeout=0.3, trust_env=False) as impatient, pytest.raises(httpx.ReadTimeout):
         impatient.post("/v1/chat/completions", json={"model": "desk", "messages": HELLO})
-    time.sleep(0.2)
+    until(lambda: b"noria_cancelled_chats_total 1.0" in served.client.get("/metrics").content)
     generator.go.set()
     until(lambda: generator.num_cancelled == 1)
     until(lambda: b"noria_active_chats 0.0" in served.client.get("/metrics").content)
