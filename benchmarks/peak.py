@@ -105,6 +105,7 @@ def one(kind: str, size: float, context: int, steps: int) -> dict[str, float]:
 
 
 def in_a_process(kind: str, size: str, context: int, steps: int, variables: dict[str, str]) -> dict[str, float]:
+    """What `one` finds in a process of its own, under these environment variables."""
     command = [sys.executable, __file__, "--steps", str(steps), "--one", kind, size, str(context)]
     done = subprocess.run(command, env={**os.environ, **variables}, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -123,6 +124,7 @@ def main() -> None:
     has_amx = "amx_bf16" in machine()
     for size in SIZES:
         for context in CONTEXTS:
+            # Without AMX a step takes so long that one tells enough.
             if has_amx and SIZES[size] >= 60e6:
                 found = in_a_process("noria", size, context, 1, NO_AMX)
                 figures |= {f"avx512_{size}_{context}_{name}": found[name] for name in ("tokens_per_second", "share_of_peak", "peak_gflops")}

@@ -69,6 +69,8 @@ def run(arguments: Sequence[str]) -> int:
         return SIGINT_EXIT
     except TyperException as error:
         text = error.format_message()
+        if not text:  # the help was asked for by giving nothing, and has been shown
+            return ConfigError.exit_code
         _say(f"{text if text.endswith(('.', '?', '!')) else text + '.'} See `{' '.join(['noria', *_words(arguments), '--help'])}`.")
         return ConfigError.exit_code
     except BrokenPipeError:

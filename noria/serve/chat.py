@@ -7,10 +7,10 @@ piece of the answer is there, so that an error before it is a proper error. A cl
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from typing import cast
+from contextlib import ExitStack, suppress
+from typing import Any, TypeVar, cast
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -19,9 +19,10 @@ from noria.errors import NoriaError, ServeError
 from noria.schema import Turn, TurnState
 from noria.serve import problems
 from noria.serve.answers import Event, Finished, StepNote, Text, agent_events, model_events
+from noria.serve.busy import CLIENT_GONE
 from noria.serve.format import PING, Chunks, Heading, completion, error_event
 from noria.serve.metrics import Metrics
-from noria.serve.placing import RAW, Placed, place
+from noria.serve.placing import RAW, Placed, check_still_there, place
 from noria.serve.pump import Pump
 from noria.serve.resuming import finish_open_turns
 from noria.serve.runtime import Runtime
@@ -30,12 +31,16 @@ from noria.serve.wire import ChatBody, ChatRequest, read_chat
 
 CONVERSATION_HEADER = "x-noria-conversation"
 PING_SECONDS = 15.0
-CLIENT_GONE = 499
 STOPPING_SECONDS = 3.0
 """How long a request waits for the answer before it to end: who stops an answer and speaks on is heard before the model has stopped."""
 _STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 Item = Heading | Event
+T = TypeVar("T")
+
+
+class _ClientGone(Exception):
+    """The client went away before anything was sent."""
 
 
 class ChatEndpoint:
@@ -56,12 +61,17 @@ class ChatEndpoint:
         chat = read_chat(body)
         named = request.headers.get(CONVERSATION_HEADER) or chat.conversation_id
         self._admit()
-        pump: Pump[Item] = Pump(lambda: self._answer(chat, named), self._executor, self._leave)
+        pump: Pump[Item] = Pump(lambda given_up: self._answer(chat, named, given_up), self._executor, self._leave)
         items = _Items(pump, self._metrics)
-        if not chat.stream:
-            return await self._whole(request, items)
         try:
-            head = await items.first()
+            if not chat.stream:
+                head, end = await _unless_gone(request, items.all())
+                return JSONResponse(completion(head, end.message, end.finish_reason, end.usage, end.logprobs), headers=head.headers())
+            head = await _unless_gone(request, items.first())
+        except _ClientGone:
+            pump.cancel()
+            self._metrics.cancelled.inc()
+            return Response(status_code=CLIENT_GONE)
         except BaseException as error:
             pump.cancel()
             if isinstance(error, asyncio.CancelledError):
@@ -81,12 +91,16 @@ class ChatEndpoint:
             self._active -= 1
         self._metrics.active.dec()
 
-    def _answer(self, chat: ChatRequest, conversation_id: str | None) -> Iterator[Item]:
+    def _answer(self, chat: ChatRequest, conversation_id: str | None, given_up: Callable[[], bool]) -> Iterator[Item]:
         """The work of one request, in its thread: a heading, then the events of the answer."""
         runtime = self._runtime
         placed = place(runtime, chat, conversation_id)
-        with runtime.alone(placed.conversation.id, STOPPING_SECONDS), runtime.engines.lease(placed.release) as serving:
+        with ExitStack() as held:
+            held.enter_context(runtime.alone(placed.conversation.id, STOPPING_SECONDS, given_up))
+            check_still_there(runtime, placed)
+            serving = held.enter_context(runtime.engines.lease(placed.release))
             finish_open_turns(runtime, placed.conversation, serving)
+            history = runtime.traces.history(placed.conversation.id) if placed.mode == RAW else []
             turn = self._begin(placed, serving)
             try:
                 yield _heading(chat, placed, turn)
@@ -94,7 +108,7 @@ class ChatEndpoint:
                 self._end(turn, "cancelled")
                 raise
             if placed.mode == RAW:
-                yield from model_events(runtime.traces, turn, serving.generator, chat, runtime.traces.history(placed.conversation.id))
+                yield from model_events(runtime.traces, turn, serving.generator, chat, (*history, *placed.new))
             else:
                 yield from agent_events(serving, turn, chat)
 
@@ -121,24 +135,6 @@ class ChatEndpoint:
             self._metrics.errors.labels(body["error"]["code"] or str(status)).inc()
             yield error_event(body)
 
-    async def _whole(self, request: Request, items: "_Items") -> Response:
-        reading = asyncio.create_task(items.all())
-        gone = asyncio.create_task(_disconnected(request))
-        try:
-            await asyncio.wait((reading, gone), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            gone.cancel()
-            if not reading.done():
-                reading.cancel()
-                items.cancel()
-        if reading.cancelled() or not reading.done():
-            self._metrics.cancelled.inc()
-            return Response(status_code=CLIENT_GONE)
-        if (error := reading.exception()) is not None:
-            return self._refusal(request, error, items.head)
-        head, end = reading.result()
-        return JSONResponse(completion(head, end.message, end.finish_reason, end.usage, end.logprobs), headers=head.headers())
-
     def _refusal(self, request: Request, error: BaseException, head: Heading | None) -> Response:
         response = problems.respond(error, head.headers() if head is not None else None)
         request.state.error_code = problems.describe(error)[1]["error"]["code"]
@@ -150,15 +146,11 @@ class _Items:
 
     def __init__(self, pump: Pump[Item], metrics: Metrics) -> None:
         self._batches = pump.batches(PING_SECONDS)
-        self._pump = pump
         self._metrics = metrics
         self._started = time.monotonic()
         self._waiting_for_text = True
         self._ahead: list[Item] = []
         self.head: Heading | None = None
-
-    def cancel(self) -> None:
-        self._pump.cancel()
 
     async def first(self) -> Heading:
         """The heading, once something of the answer is there too. Raises what the answer raised before that."""
@@ -211,6 +203,19 @@ def _encoded(chunks: Chunks, item: Event) -> bytes:
 def _heading(chat: ChatRequest, placed: Placed, turn: Turn) -> Heading:
     release = f"r{placed.release.number}"
     return Heading(receipt=turn.id, model=chat.model, created=int(time.time()), conversation_id=placed.conversation.id, release=release)
+
+
+async def _unless_gone(request: Request, reading: Coroutine[Any, Any, T]) -> T:
+    """What `reading` gives or raises; `_ClientGone` where the client has gone away before."""
+    read, gone = asyncio.create_task(reading), asyncio.create_task(_disconnected(request))
+    try:
+        await asyncio.wait((read, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not read.done():
+            raise _ClientGone
+        return read.result()
+    finally:
+        gone.cancel()
+        read.cancel()
 
 
 async def _disconnected(request: Request) -> None:

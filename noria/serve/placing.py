@@ -30,12 +30,13 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Placed:
-    """A request with its place; `new` is what the turn begins with."""
+    """A request with its place; `told` is the history that its client sent along, `new` what the turn begins with."""
 
     mode: str
     release: Release
     conversation: Conversation
     new: tuple[Message, ...]
+    told: tuple[Message, ...] = ()
 
 
 def target(runtime: Runtime, request: ChatRequest) -> Target:
@@ -98,7 +99,13 @@ def _named(runtime: Runtime, request: ChatRequest, wanted: Target, conversation_
             "messages",
         )
     release = runtime.release(conversation.release_id)
-    return Placed(mode=wanted.mode, release=release, conversation=conversation, new=request.messages[first:])
+    return Placed(mode=wanted.mode, release=release, conversation=conversation, new=request.messages[first:], told=request.messages[:first])
+
+
+def check_still_there(runtime: Runtime, placed: Placed) -> None:
+    """Raise ServeError (409) where the conversation has gone on since the request was placed, unlike its client tells."""
+    if placed.told and not _is_its_history(runtime, placed.conversation.id, placed.told):
+        raise ServeError("The conversation has gone on meanwhile. Send the request again.", 409, "conversation_mismatch", "messages")
 
 
 def _is_its_history(runtime: Runtime, conversation_id: str, told: Sequence[Message]) -> bool:
@@ -115,7 +122,7 @@ def _recognised(runtime: Runtime, request: ChatRequest, wanted: Target) -> Place
     if wanted.release is not None and wanted.release.id != conversation.release_id:
         return None
     release = runtime.release(conversation.release_id)
-    return Placed(mode=wanted.mode, release=release, conversation=conversation, new=request.messages[first:])
+    return Placed(mode=wanted.mode, release=release, conversation=conversation, new=request.messages[first:], told=request.messages[:first])
 
 
 def _begun(runtime: Runtime, request: ChatRequest, wanted: Target) -> Placed:

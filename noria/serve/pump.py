@@ -15,11 +15,12 @@ T = TypeVar("T")
 
 
 class Pump(Generic[T]):
-    """Runs `make()` in `executor` and hands what it yields to the running event loop."""
+    """Runs `make` in `executor` and hands what it yields to the running event loop."""
 
-    def __init__(self, make: Callable[[], Iterator[T]], executor: Executor, ended: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, make: Callable[[Callable[[], bool]], Iterator[T]], executor: Executor, ended: Callable[[], None] = lambda: None) -> None:
         """
         Args:
+            make: given a function that tells whether the consumer has stopped, for work that waits before it yields.
             ended: called in the worker's thread when the iterator is exhausted or closed, however that came.
         """
         self._loop = asyncio.get_running_loop()
@@ -59,9 +60,9 @@ class Pump(Generic[T]):
         finally:
             self.cancel()
 
-    def _run(self, make: Callable[[], Iterator[T]]) -> None:
+    def _run(self, make: Callable[[Callable[[], bool]], Iterator[T]]) -> None:
         try:
-            items = make()
+            items = make(lambda: self._cancelled)
             try:
                 for item in items:
                     if self._cancelled:

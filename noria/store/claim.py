@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from noria.errors import ConfigError
+from noria.errors import ArtifactError, ConfigError
 from noria.store.files import disk_errors, write_file
 
 _NAME = "request.json"
@@ -28,6 +28,7 @@ def claim(out: Path, scratch: Path, request: Mapping[str, Any], command: str) ->
 
     Raises:
         ConfigError: it was begun for something else, or holds what is not ours.
+        ArtifactError: what it was begun for cannot be read.
         StoreError: the disk refuses.
     """
     if (scratch / _NAME).is_file():
@@ -41,15 +42,43 @@ def claim(out: Path, scratch: Path, request: Mapping[str, Any], command: str) ->
 
 
 def claimed(scratch: Path) -> dict[str, Any]:
-    """The request that a folder was claimed with."""
-    return json.loads((scratch / _NAME).read_text(encoding="utf-8"))
+    """The request that a folder was claimed with; ArtifactError where it cannot be read."""
+    return read_told(scratch / _NAME, "settings", "files")
 
 
-def refuse_other(out: Path, before: Mapping[str, Any], request: Mapping[str, Any]) -> None:
-    """Raise ConfigError where `before`, what `out` was begun or made with, is not what is asked for now; without `files` by settings alone."""
-    then, now = before["settings"], request["settings"]
-    changed = [f"`{name}` was {then.get(name)!r:.100} and is {value!r:.100}" for name, value in now.items() if then.get(name) != value]
+def read_told(path: Path, *names: str) -> dict[str, Any]:
+    """What a command wrote down about a folder of its own, as JSON.
+
+    Raises:
+        ArtifactError: the file is damaged, or of another version: one of `names` is not told.
+    """
+    try:
+        told = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"'{path}' cannot be read ({error}). Give another `--out`, or delete the folder.") from error
+    if not isinstance(told, dict) or any(name not in told for name in names):
+        raise other_version(path)
+    return told
+
+
+def other_version(path: Path) -> ArtifactError:
+    """The error about a file or folder that does not hold what this version writes."""
+    return ArtifactError(f"'{path}' is damaged, or another version of Noria wrote it. Give another `--out`, or delete the folder.")
+
+
+def refuse_other(out: Path, before: object, request: Mapping[str, Any]) -> None:
+    """Raise ConfigError where `before`, what `out` was begun or made with, is not what is asked for now; without `files` by settings alone.
+
+    Raises ArtifactError where `before` is no request.
+    """
+    match before:
+        case {"settings": {**then}, **rest}:
+            now = request["settings"]
+        case _:
+            raise other_version(out)
+    names = dict.fromkeys([*now, *then])
+    changed = [f"`{name}` was {then.get(name)!r:.200} and is {now.get(name)!r:.200}" for name in names if then.get(name) != now.get(name)]
     if changed:
         raise ConfigError(f"'{out}' was begun otherwise: {'; '.join(changed)}. Go on with the same, or give another `--out`.")
-    if before.get("files") != request.get("files"):
-        raise ConfigError(f"'{out}' was begun with other files, or they have changed since. Give another `--out`, or delete it.")
+    if rest.get("files") != request.get("files"):
+        raise ConfigError(f"'{out}' was begun with other files, or they have changed since. Give another `--out`, or delete the folder.")

@@ -1,7 +1,7 @@
 """Dropout on what goes into the residual stream (Srivastava et al. 2014; Vaswani et al. 2017), for architectures whose configuration has none.
 
 On a processor torch draws one number after the other, which took a quarter of a step: here a byte is drawn for each value (SFC64), from a seed that
-torch draws, and compared with a threshold. The share is therefore a multiple of 1/256.
+torch draws, and compared with a threshold. The share is therefore a multiple of 1/256, from 1/256 to 255/256; what stays is scaled by that share.
 """
 
 import re
@@ -42,8 +42,8 @@ def dropped(x: torch.Tensor, kept: torch.Tensor | None, share: float) -> torch.T
     """`x` where `kept` is 1, scaled up, and 0 elsewhere."""
     if kept is None:
         return functional.dropout(x, share) if share else x
-    return x * (kept * (256 / (256 - _threshold(share)))).to(x.dtype)
+    return x * kept.to(x.dtype) * (256 / (256 - _threshold(share)))  # in this order bfloat16 rounds each product, and not the factor
 
 
 def _threshold(share: float) -> int:
-    return max(1, round(share * 256))
+    return min(255, max(1, round(share * 256)))

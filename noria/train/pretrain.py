@@ -23,7 +23,7 @@ from noria.data import Corpus, Document, Encoded, Shards, ShardSplit, is_finishe
 from noria.data.corpus import EVALUATION, passed_over_sentence
 from noria.errors import ConfigError, DataError, StoreError
 from noria.model import ARCHITECTURES, Tokenizer, check_architecture, load_tokenizer, make_config, new_model, num_parameters, train_tokenizer
-from noria.store import claim, claimed, hardware, refuse_other, sizes, versions, write_file
+from noria.store import claim, claimed, hardware, other_version, read_told, refuse_other, sizes, versions, write_file
 from noria.train import checkpoint
 from noria.train.attention import use_own_attention, use_packed_attention
 from noria.train.compiled import compiles, use_compiled_layers
@@ -74,6 +74,7 @@ def pretrain(config: PretrainConfig, corpus: Sequence[Path], out: Path, report: 
 
     Raises:
         ConfigError: settings that contradict one another, or an `out` that was begun with others.
+        ArtifactError: `out` is damaged, or another version made it.
         DataError: no text, or too little.
         ModelError: the loss is not a number.
     """
@@ -142,10 +143,14 @@ def pretrain(config: PretrainConfig, corpus: Sequence[Path], out: Path, report: 
 
 
 def _finished(out: Path, request: dict[str, Any]) -> Pretrained:
-    told = json.loads((out / DONE).read_text(encoding="utf-8"))
+    told = read_told(out / DONE, "request", "plan", "metrics")
     refuse_other(out, told["request"], request)
+    try:
+        made = Pretrained(folder=out, plan=PretrainPlan.model_validate(told["plan"]), metrics=told["metrics"])
+    except ValueError as error:
+        raise other_version(out / DONE) from error
     shutil.rmtree(out / SCRATCH, ignore_errors=True)  # a kill may have left it
-    return Pretrained(folder=out, plan=PretrainPlan.model_validate(told["plan"]), metrics=told["metrics"])
+    return made
 
 
 def _request(config: PretrainConfig, files: Corpus, tokenizer: Path | None) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class PretrainConfig(Section):
     span: float = Field(default=3.0, ge=1)
     """Tokens of a span that denoise takes out, on average."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of what each layer adds that is left out; worth setting where the corpus is seen many times."""
+    """Share of what each layer adds that is left out, on a processor to the nearest 1/256; worth setting where the corpus is seen many times."""
     average: float | None = Field(default=None, gt=0, lt=1)
     """Memory of the exponential average of the weights, which is then what is validated and kept; None: no average."""
     compile: bool | None = None

@@ -122,7 +122,7 @@ class Killed(BaseException):
 
 
 def test_killed_and_begun_again_it_ends_bit_identical(tmp_path: Path) -> None:
-    run(tmp_path, "whole")
+    run(tmp_path, "whole", dropout=0.1)
     rng = random.Random(1)
 
     def killer() -> Callable[[str, float, float], None]:
@@ -139,11 +139,11 @@ def test_killed_and_begun_again_it_ends_bit_identical(tmp_path: Path) -> None:
 
     for _ in range(12):
         try:
-            run(tmp_path, "cut", killer())
+            run(tmp_path, "cut", killer(), dropout=0.1)
         except Killed:
             continue
         break
-    run(tmp_path, "cut")
+    run(tmp_path, "cut", dropout=0.1)
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
     assert (tmp_path / "whole/curve.jsonl").read_text() == (tmp_path / "cut/curve.jsonl").read_text()

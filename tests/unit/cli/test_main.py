@@ -30,6 +30,14 @@ def test_help_lists_the_commands_in_order(capsys: pytest.CaptureFixture[str]) ->
         assert f" {later} " not in shown
 
 
+@pytest.mark.parametrize("arguments", [[], ["release"], ["data"]])
+def test_nothing_said_shows_help_and_no_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 2
+    shown = capsys.readouterr()
+    assert "Usage" in shown.out + shown.err
+    assert "noria:" not in shown.err
+
+
 def test_help_is_quick() -> None:
     took = []
     for _ in range(3):

@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -52,6 +53,12 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def cancelled_chats(served: Any) -> float:
+    """How many clients the server has seen go away."""
+    line = next(line for line in served.client.get("/metrics").text.splitlines() if line.startswith("noria_cancelled_chats_total "))
+    return float(line.split()[1])
 
 
 def test_the_agent_answers_with_a_receipt(desk: Any) -> None:
@@ -243,8 +250,50 @@ def test_who_speaks_on_while_the_stopped_answer_ends_is_heard(desk: Any, model: 
     with served.client.stream("POST", "/v1/chat/completions", json={"model": model, "messages": HELLO, "stream": True}) as first:
         assert generator.started.wait(10)
         named = {"x-noria-conversation": first.headers["x-noria-conversation"]}
+    until(lambda: cancelled_chats(served) == 1)
     threading.Timer(0.2, generator.go.set).start()  # the model takes this long to notice
-    assert served.chat("In short?", model=model, headers=named).json()["choices"][0]["message"]["content"] == "Short."
+    second = served.chat("In short?", model=model, headers=named)
+    assert second.json()["choices"][0]["message"]["content"] == "Short."
+    turns = [served.runtime.traces.turn(receipt) for receipt in (first.headers["x-noria-receipt"], second.headers["x-noria-receipt"])]
+    assert [turn.state for turn in turns if turn is not None] == ["cancelled", "done"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_who_leaves_while_waiting_is_not_answered(desk: Any, stream: bool) -> None:
+    generator = Gated(lambda _: "A long answer indeed")
+    served = desk(generator)
+    with served.client.stream("POST", "/v1/chat/completions", json={"model": "desk", "messages": HELLO, "stream": True}) as first:
+        named = {"x-noria-conversation": first.headers["x-noria-conversation"]}
+        with httpx.Client(base_url=served.url, timeout=0.3, trust_env=False) as impatient, pytest.raises(httpx.ReadTimeout):
+            impatient.post("/v1/chat/completions", headers=named, json={"model": "desk", "messages": HELLO, "stream": stream})
+        until(lambda: cancelled_chats(served) == 1)
+        generator.go.set()
+        first.read()
+    until(lambda: b"noria_active_chats 0.0" in served.client.get("/metrics").content)
+    told = [message.content for message in served.runtime.traces.history(named["x-noria-conversation"])]
+    assert told == ["Hello", "A long answer indeed"]
+
+
+def test_of_two_that_tell_the_same_history_one_goes_on(desk: Any) -> None:
+    generator = Gated(lambda request: f"Answer {len(request.messages)}")
+    generator.go.set()
+    served = desk(generator)
+    begun = served.chat("Hello").json()["choices"][0]["message"]
+    told = [*HELLO, {"role": "assistant", "content": begun["content"]}, {"role": "user", "content": "And?"}]
+    generator.go.clear()
+    generator.started.clear()
+    with ThreadPoolExecutor(2) as clients:
+        first = clients.submit(served.client.post, "/v1/chat/completions", json={"model": "desk", "messages": told})
+        assert generator.started.wait(10)
+        second = clients.submit(served.client.post, "/v1/chat/completions", json={"model": "desk", "messages": told})
+        until(lambda: any(served.runtime._busy._waiting.values()))
+        generator.go.set()
+        answers = [first.result(), second.result()]
+    assert [answer.status_code for answer in answers] == [200, 409]
+    assert answers[1].json()["error"]["code"] == "conversation_mismatch"
+    again = served.client.post("/v1/chat/completions", json={"model": "desk", "messages": told})
+    assert again.status_code == 200
+    assert again.headers["x-noria-conversation"] != answers[0].headers["x-noria-conversation"]
 
 
 @pytest.mark.parametrize("model", ["desk", "desk:raw"])
@@ -253,7 +302,7 @@ def test_a_client_that_leaves_a_stream_cancels_the_generation(desk: Any, model: 
     served = desk(generator)
     with served.client.stream("POST", "/v1/chat/completions", json={"model": model, "messages": HELLO, "stream": True}) as response:
         receipt = response.headers["x-noria-receipt"]
-    until(lambda: b"noria_cancelled_chats_total 1.0" in served.client.get("/metrics").content)  # the server has heard of it
+    until(lambda: cancelled_chats(served) == 1)  # the server has heard of it
     generator.go.set()
     until(lambda: generator.num_cancelled == 1)
     until(lambda: served.runtime.traces.turn(receipt).state == "cancelled")
@@ -264,7 +313,7 @@ def test_a_client_that_leaves_while_waiting_cancels_the_generation(desk: Any) ->
     served = desk(generator)
     with httpx.Client(base_url=served.url, timeout=0.3, trust_env=False) as impatient, pytest.raises(httpx.ReadTimeout):
         impatient.post("/v1/chat/completions", json={"model": "desk", "messages": HELLO})
-    until(lambda: b"noria_cancelled_chats_total 1.0" in served.client.get("/metrics").content)
+    until(lambda: cancelled_chats(served) == 1)
     generator.go.set()
     until(lambda: generator.num_cancelled == 1)
     until(lambda: b"noria_active_chats 0.0" in served.client.get("/metrics").content)

@@ -14,7 +14,7 @@ def collect(items: object, idle_seconds: float = 5.0, limit: int | None = None) 
     async def main() -> list[object]:
         with ThreadPoolExecutor(1) as executor:
             got: list[object] = []
-            async for batch in Pump(lambda: items, executor).batches(idle_seconds):  # type: ignore[arg-type,return-value]
+            async for batch in Pump(lambda _: items, executor).batches(idle_seconds):  # type: ignore[arg-type,return-value]
                 got += batch or ["idle"]
                 if limit is not None and len(got) >= limit:
                     break
@@ -36,7 +36,7 @@ def test_an_error_comes_after_the_items_before_it() -> None:
     async def main() -> list[int]:
         got: list[int] = []
         with ThreadPoolExecutor(1) as executor, pytest.raises(ValueError, match="no more"):
-            async for batch in Pump(failing, executor).batches(5.0):
+            async for batch in Pump(lambda _: failing(), executor).batches(5.0):
                 got += batch
         return got
 
@@ -53,7 +53,7 @@ def test_silence_is_told_as_an_empty_batch() -> None:
     async def main() -> list[list[str]]:
         got: list[list[str]] = []
         with ThreadPoolExecutor(1) as executor:
-            async for batch in Pump(slow, executor).batches(0.01):
+            async for batch in Pump(lambda _: slow(), executor).batches(0.01):
                 got.append(batch)
                 go.set()
         return got
@@ -76,7 +76,7 @@ def test_a_consumer_that_leaves_closes_the_iterator_in_its_thread() -> None:
 
     async def main() -> None:
         with ThreadPoolExecutor(1, thread_name_prefix="worker") as executor:
-            batches = Pump(endless, executor, ended.set).batches(5.0)
+            batches = Pump(lambda _: endless(), executor, ended.set).batches(5.0)
             async for _ in batches:
                 break
             await batches.aclose()  # type: ignore[attr-defined]

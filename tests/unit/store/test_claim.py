@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from noria.errors import ConfigError, StoreError
+from noria.errors import ArtifactError, ConfigError, StoreError
 from noria.store import claim, refuse_other, sizes
 
 
@@ -44,3 +44,13 @@ def test_what_is_finished_is_held_against_the_settings_alone(tmp_path: Path) -> 
     refuse_other(tmp_path, {"settings": {"width": 64}}, {"settings": {"width": 64}})
     with pytest.raises(ConfigError, match="`width` was 64 and is 65"):
         refuse_other(tmp_path, {"settings": {"width": 64}}, {"settings": {"width": 65}})
+
+
+@pytest.mark.parametrize("written", ["", "{", "[]", "null", '{"files": []}', '{"settings": 3, "files": []}', '{"model": "x", "width": 3}'])
+def test_a_request_that_is_damaged_or_of_another_version_gets_one_sentence(tmp_path: Path, written: str) -> None:
+    out, scratch = tmp_path / "out", tmp_path / "out/.run"
+    claim(out, scratch, request([], width=64), "noria it")
+    (scratch / "request.json").write_text(written)
+    with pytest.raises(ArtifactError, match="delete the folder"):
+        claim(out, scratch, request([], width=64), "noria it")
+    assert (scratch / "request.json").read_text() == written

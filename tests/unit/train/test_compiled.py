@@ -9,6 +9,7 @@ import torch
 from noria.testing.tiny_training import tiny_model
 from noria.train.attention import Rows, use_packed_attention
 from noria.train.compiled import can_compile, compiles, use_compiled_layers
+from noria.train.dropout import use_dropout
 from noria.train.output import summed_loss
 
 pytestmark = [
@@ -35,6 +36,34 @@ def test_layers_compute_the_same() -> None:
     assert set(gradients) == set(expected_gradients)
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, expected_gradients[name], atol=1e-4, rtol=1e-4)
+
+
+def test_dropout_reaches_compiled_layers_by_the_seed() -> None:
+    found = []
+    for share, seed in ((0.5, 1), (0.5, 1), (0.5, 2), (0.0, 1)):
+        model: Any = tiny_model()
+        use_packed_attention(model)
+        assert use_compiled_layers(model, torch.float32, share)
+        torch.manual_seed(seed)
+        hidden, gradients = hidden_and_gradients(model)
+        found.append((hidden, gradients["model.layers.0.self_attn.q_proj.weight"]))
+    first, again, other, without = found
+    assert all(torch.equal(*pair) for pair in zip(first, again, strict=True))
+    for another in (other, without):
+        assert not any(torch.allclose(*pair) for pair in zip(first, another, strict=True))
+
+
+def test_recomputed_layers_draw_what_they_drew_before() -> None:
+    found = []
+    for again in (False, True):
+        model: Any = tiny_model()
+        use_packed_attention(model)
+        use_dropout(model, 0.5)
+        if again:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        torch.manual_seed(1)
+        found.append(hidden_and_gradients(model)[1])
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
 def test_the_loss_over_the_vocabulary_is_the_same() -> None:

@@ -32,6 +32,7 @@ def test_the_share_is_left_out_the_sum_stays_and_the_seed_says_what(share: float
     assert kept is not None
     out = dropped(x, kept, share)
     assert abs(float((out == 0).float().mean()) - share) < 0.01
+    assert float(out.max()) == pytest.approx(256 / (256 - round(share * 256)))
     assert abs(float(out.mean()) - 1) < 0.01
     torch.manual_seed(1)
     again = draws(x, share)
@@ -40,6 +41,22 @@ def test_the_share_is_left_out_the_sum_stays_and_the_seed_says_what(share: float
     other = draws(x, share)
     assert other is not None
     assert abs(float((other == kept).float().mean()) - (share**2 + (1 - share) ** 2)) < 0.01  # independent of one another
+
+
+@pytest.mark.parametrize(("share", "drawn"), [(0.0001, 1 / 256), (0.999, 255 / 256)])
+def test_shares_at_the_ends_are_those_nearest_that_can_be_drawn(share: float, drawn: float) -> None:
+    x = torch.ones(1000, 1000)
+    torch.manual_seed(1)
+    out = dropped(x, draws(x, share), share)
+    assert float((out == 0).float().mean()) == pytest.approx(drawn, abs=0.001)
+    assert float(out.max()) == pytest.approx(1 / (1 - drawn))
+
+
+def test_in_bfloat16_the_sum_stays_too() -> None:
+    x = torch.randn(1000, 1000).abs().to(torch.bfloat16)
+    torch.manual_seed(1)
+    ratio = dropped(x, draws(x, 0.1), 0.1).float().sum() / x.float().sum()
+    assert float(ratio) == pytest.approx(1, abs=0.0015)
 
 
 def test_without_a_share_nothing_is_drawn() -> None:
