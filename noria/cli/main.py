@@ -15,10 +15,25 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from noria import __version__
-from noria.cli import data, evaluate, feedback, improve, knowledge, pretrain, project, release, serve
+from noria.cli import data, evaluate, feedback, improve, knowledge, pretrain, project, release, serve, tune
 from noria.errors import ConfigError, NoriaError, StoreError
 
-COMMANDS = ("new", "data", "pretrain", "evaluate", "knowledge", "serve", "chat", "demo", "feedback", "improve", "release", "doctor")
+COMMANDS = (
+    "new",
+    "data",
+    "pretrain",
+    "tune",
+    "predict",
+    "evaluate",
+    "knowledge",
+    "serve",
+    "chat",
+    "demo",
+    "feedback",
+    "improve",
+    "release",
+    "doctor",
+)
 """As listed by `noria --help`: the order of design and of the folders."""
 SIGINT_EXIT = 130
 
@@ -39,7 +54,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (project, data, pretrain, evaluate, knowledge, serve, feedback, improve, release):
+for module in (project, data, pretrain, tune, evaluate, knowledge, serve, feedback, improve, release):
     module.register(app)
 
 

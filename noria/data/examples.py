@@ -160,22 +160,22 @@ class PreferenceExample(Example):
 
 
 class ClassifyExample(Example):
-    """A text, or a pair, with its label or labels."""
+    """A text, or a pair, with its label or labels; without, it only asks."""
 
     text: str
     text_pair: str | None = None
-    label: str | tuple[str, ...]
+    label: str | tuple[str, ...] | None = None
 
 
 class TagExample(Example):
-    """Tokens, each with its tag."""
+    """Tokens, each with its tag; without tags it only asks."""
 
     tokens: Annotated[tuple[str, ...], Field(min_length=1)]
-    tags: tuple[Annotated[str, Field(pattern=r"^(O|[BIMES]-.+)$")], ...]
+    tags: tuple[Annotated[str, Field(pattern=r"^(O|[BIMES]-.+)$")], ...] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if len(self.tokens) != len(self.tags):
+        if self.tags is not None and len(self.tokens) != len(self.tags):
             raise ValueError(f"`tags` has {len(self.tags)} values for {len(self.tokens)} `tokens`; each token needs one")
         return self
 
@@ -190,15 +190,15 @@ class Answers(BaseModel):
 
 
 class AnswerExample(Example):
-    """A question about a context (SQuAD)."""
+    """A question about a context (SQuAD); without answers it only asks."""
 
     question: str
     context: str
-    answers: Answers
+    answers: Answers | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        found = self.answers
+        found = self.answers or Answers(text=(), answer_start=())
         if len(found.text) != len(found.answer_start):
             raise ValueError(f"`answers` has {len(found.text)} `text` and {len(found.answer_start)} `answer_start`; they go in pairs")
         for text, start in zip(found.text, found.answer_start, strict=True):
@@ -211,7 +211,7 @@ class TextPairExample(Example):
     """A text and what it should become: its summary, or its new wording."""
 
     text: str
-    target: str
+    target: str | None = None
 
 
 class CorpusExample(Example):

@@ -25,6 +25,13 @@ def read_task(path: Path, task: Task) -> Iterator[Example]:
     return (example for _, example in _rows(path, task))
 
 
+def numbered_rows(path: Path, task: Task) -> Iterator[tuple[int, Example]]:
+    """The rows of a task file with the line each stands in. Raises DataError at the first that breaks the format."""
+    if task not in EXAMPLES:
+        raise DataError(f"No task is called {task!r}; allowed: {', '.join(EXAMPLES)}.")
+    return _rows(path, task)
+
+
 def check_task(path: Path, task: Task) -> int:
     """Check a whole task file and return the number of its rows. Raises DataError as `read_task`."""
     if task not in EXAMPLES:

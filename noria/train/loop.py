@@ -8,7 +8,7 @@ Not covered: several processes.
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ import torch
 from transformers import PreTrainedModel
 
 from noria.errors import DataError
+from noria.train import checkpoint
 from noria.train.adapters import base_of, make_trainable, merged, save_adapter
 from noria.train.attention import use_own_attention, use_packed_attention
 from noria.train.batches import Example, pack, schedule
@@ -27,6 +28,7 @@ from noria.train.memory import give_back_freed_memory, keep_freed_memory
 from noria.train.objective import Objective
 from noria.train.optimizers import adamw
 from noria.train.plan import SHARE_FOR_STEPS, Speed, make_plan
+from noria.train.precision import dtype_of
 from noria.train.products import use_lean_products, use_own_products
 from noria.train.run import MicroBatch, Progress, Run, RunConfig, Step
 
@@ -46,8 +48,12 @@ def train(
     config: TuneConfig,
     folder: Path,
     on_progress: Callable[[Progress], None] | None = None,
+    held_out: Sequence[Example] = (),
 ) -> TrainResult:
     """Tune `model` (changed in place) on `examples`.
+
+    Args:
+        held_out: examples of the first objective; the weights with the lowest loss on them are taken, where there are any.
 
     Raises:
         DataError: no example is usable, or one has an objective that was not given.
@@ -67,7 +73,13 @@ def train(
     num_batches = len(list(_epoch(steps.examples, config)))
     plan = make_plan(folder, config, steps.examples, num_batches, partial(_measure, run, config))
     started = time.monotonic()
+    if held_out:
+        score = partial(_held_out_loss, base_of(learning), objectives[0], list(held_out), config.micro_batch_tokens)
+        run.config = replace(run.config, validate=score, validate_every=math.ceil(plan.num_steps / NUM_VALIDATIONS))
     run.run(plan.num_steps, on_progress)
+    best = checkpoint.load_best(folder) if held_out else None
+    if best is not None:
+        checkpoint.restore(run.parameters, best["weights"])
     metrics = {
         "num_examples": len(usable),
         "num_left_out": len(examples) - len(usable),
@@ -78,6 +90,7 @@ def train(
         "resumed_at_step": resumed,
         "first_loss": run.first_loss,
         "last_loss": run.last_loss,
+        **({"held_out_loss": run.best, "best_step": run.best_at} if held_out else {}),
         "train_seconds": round(run.seconds, 1),
         "tokens_per_second": round(run.tokens / max(run.seconds, 1e-9), 1),
         "wall_seconds_of_this_process": round(time.monotonic() - started, 1),
@@ -96,11 +109,14 @@ def learning_rate(step: int, num_steps: int, config: TuneConfig) -> float:
     return rise * fall
 
 
-def native_bfloat16(device: torch.device) -> bool:
-    """Whether matrix products in bfloat16 are faster than in float32: processors without the instructions emulate them, slowly."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # pyright: ignore[reportPrivateUsage]
+NUM_VALIDATIONS = 5
+"""How often the held-out examples are scored."""
+
+
+def _held_out_loss(model: Any, objective: Objective, examples: list[Example], micro_batch_tokens: int) -> dict[str, float]:
+    batches = pack(examples, range(len(examples)), micro_batch_tokens)
+    total = sum(float(objective.loss(model, [examples[i] for i in batch]).total) for batch in batches)
+    return {"loss": total / sum(example.weight for example in examples)}
 
 
 MAX_MEASURED = 5
@@ -137,9 +153,7 @@ def _run(learning: Any, steps: ExampleSteps, config: TuneConfig, folder: Path) -
     called = decoder
     if config.top_layers is not None and config.top_layers < decoder.config.num_hidden_layers:
         called = TopLayers(decoder, decoder.config.num_hidden_layers - config.top_layers)
-    device = decoder.device
-    precision = config.precision or ("bfloat16" if native_bfloat16(device) else "float32")
-    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    dtype = dtype_of(config.precision, decoder.device)
     use_lean_products(learning, dtype)
     optimizer = adamw(learning, config.peak_rate, config.weight_decay, betas=(0.9, 0.99))
     settings = RunConfig(

@@ -29,9 +29,9 @@ from noria.train.attention import use_own_attention, use_packed_attention
 from noria.train.compiled import compiles, use_compiled_layers
 from noria.train.curve import draw
 from noria.train.dropout import use_dropout
-from noria.train.loop import native_bfloat16
 from noria.train.memory import give_back_freed_memory, keep_freed_memory
 from noria.train.optimizers import adamw, layer_matrices, muon_and_adamw
+from noria.train.precision import dtype_of
 from noria.train.pretrain_config import PretrainConfig
 from noria.train.pretrain_objective import PretrainObjective, make_objective, sentence_weight
 from noria.train.pretrain_plan import DEFAULT_MINUTES, PretrainPlan, plan_run
@@ -108,7 +108,7 @@ def pretrain(config: PretrainConfig, corpus: Sequence[Path], out: Path, report: 
     special = {"bos": words.bos_id, "eos": words.eos_id, "pad": words.pad_id}
     made = partial(make_config, architecture, vocab_size=words.vocab_size, special={k: v for k, v in special.items() if v is not None})
     trial = partial(_trial, config, shards, words, made, processes)
-    plan = plan_run(scratch, config, shards.train, seconds, made, trial, _precision(config), processes)
+    plan = plan_run(scratch, config, shards.train, seconds, made, trial, dtype_of(config.precision, training_device()), processes)
     for reason in plan.reasons:
         say(reason)
     objective = make_objective(config, words, plan.context, plan.batch_tokens, processes.count)
@@ -244,11 +244,6 @@ def _batches(documents: Corpus, size: int) -> Iterator[list[Any]]:
         yield batch
 
 
-def _precision(config: PretrainConfig) -> torch.dtype:
-    wanted = config.precision or ("bfloat16" if native_bfloat16(training_device()) else "float32")
-    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
-
-
 def _trial(
     config: PretrainConfig, shards: Shards, tokenizer: Tokenizer, made: Any, processes: Processes, plan: PretrainPlan, compiled: bool
 ) -> float:
@@ -266,7 +261,7 @@ def prepare_model(model: Any, config: PretrainConfig) -> torch.dtype:
     """Give a new model the attention, products and dropout that it is trained with; returns the precision of its products."""
     if not model.config.is_encoder_decoder:
         use_packed_attention(model)
-    dtype = _precision(config)
+    dtype = dtype_of(config.precision, training_device())
     use_lean_products(model, dtype)
     use_dropout(model, config.dropout)
     if compiles(config.compile, config.minutes):

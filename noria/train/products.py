@@ -69,7 +69,7 @@ def use_lean_products(model: torch.nn.Module, dtype: torch.dtype) -> None:
     linear: list[Any] = [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
     inner = {id(part) for layer in adapted for part in layer.modules()}
     for layer in adapted:
-        if layer.get_base_layer().bias is None:
+        if layer.get_base_layer().bias is None and not layer.use_dora.get(ADAPTER):
             layer.forward = _adapted_forward(layer, dtype)
     for layer in linear:
         if id(layer) not in inner and not layer.weight.requires_grad:

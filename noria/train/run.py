@@ -96,6 +96,8 @@ class RunConfig:
     """Steps between two validations; 0: none."""
     average: float | None = None
     """Memory of the exponential average of the weights (Polyak and Juditsky 1992) that is validated and kept as the best; None: the weights."""
+    patience: int | None = None
+    """Validations without a better one after which the run ends; None: it takes all its steps."""
     spike: float | None = None
     """A loss this many standard deviations above its running mean is a spike: the last checkpoint is taken up again and the steps after it are
     left out. None: nothing is watched."""
@@ -134,6 +136,7 @@ class Run:
         self.first_loss: float | None = None
         self.last_loss: float | None = None
         self.best: float | None = None
+        self.best_at = 0
         self.validation: dict[str, float] = {}
         self.watch = SpikeWatch(config.spike)
         self.averages = None if config.average is None else {name: p.detach().clone() for name, p in self.parameters.items()}
@@ -158,6 +161,8 @@ class Run:
             if self.step % max(1, planned // REVIEWS) == 0:
                 num_steps = self.num_steps = self._within_the_time(planned)
             point |= self._validated(num_steps)
+            if self._is_past_its_best():
+                num_steps = self.num_steps = self.step
             if self.processes.first:
                 with (self.folder / CURVE).open("a", encoding="utf-8") as curve:
                     curve.write(json.dumps(point) + "\n")
@@ -262,11 +267,15 @@ class Run:
         return self.processes.summed(total)
 
     def _update(self, share: float) -> None:
-        """Move the weights along their gradients at a share of the peak rates, and drop the gradients."""
+        """Move the weights along their gradients at a share of the peak rates, and drop the gradients.
+
+        A group of weights whose `begins` says so only moves after that share of the run.
+        """
+        done = self.step / self.num_steps if self.num_steps else 1.0
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm)
         for optimizer, peaks in zip(self.optimizers, self.peaks, strict=True):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                group["lr"] = peak * share
+                group["lr"] = peak * share * (done >= group.get("begins", 0.0))
             optimizer.step()
         self._zero()
 
@@ -300,13 +309,18 @@ class Run:
         let_go(self.model)
         self.model.train()
         if self.best is None or self.validation["loss"] < self.best:
-            self.best = self.validation["loss"]
+            self.best, self.best_at = self.validation["loss"], self.step
             weights = whole({name: p.detach() for name, p in self.parameters.items()}, self.processes.first)
             if self.processes.first:
                 checkpoint.save_best(self.folder, {"step": self.step, "weights": weights})
         if current is not None:
             checkpoint.restore(self.parameters, current)
         return {f"validation_{name}": value for name, value in self.validation.items()}
+
+    def _is_past_its_best(self) -> bool:
+        """Whether as many validations as patience allows have found nothing better."""
+        every, patience = self.config.validate_every, self.config.patience
+        return bool(patience and every and self.best is not None and self.step - self.best_at >= patience * every)
 
     def _back_to_the_last_checkpoint(self) -> None:
         jumped = self.step + self.skipped
@@ -336,7 +350,7 @@ class Run:
 
 REVIEWS = 20
 """How often a run that has its time looks whether it will keep it."""
-_POSITION = ("step", "num_steps", "tokens", "seconds", "skipped", "first_loss", "last_loss", "best", "validation", "kept")
+_POSITION = ("step", "num_steps", "tokens", "seconds", "skipped", "first_loss", "last_loss", "best", "best_at", "validation", "kept")
 MAX_RETURNS = 5
 """How often a run goes back before a loss that jumps is taken as it is."""
 SPIKE_MEMORY = 0.98

@@ -26,7 +26,7 @@ def test_help_lists_the_commands_in_order(capsys: pytest.CaptureFixture[str]) ->
     shown = capsys.readouterr().out
     places = [shown.index(f"│ {name} ") for name in COMMANDS]
     assert places == sorted(places)
-    for later in ("tune", "align", "compress", "predict", "audit"):
+    for later in ("align", "compress", "audit"):
         assert f" {later} " not in shown
 
 
@@ -62,7 +62,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["release", "list"], "No `noria.toml` in"),
         (["release", "list", "--project", "nowhere"], "is no project"),
         (["new", "x", "--template", "castle"], "There is no template 'castle'; allowed: front-desk"),
-        (["evaluate", "--data", "none.jsonl", "--task", "sing"], "`--task` is 'sing'; allowed so far: tools, chat, suite"),
+        (["evaluate", "--data", "none.jsonl", "--task", "sing"], "`--task` is 'sing'; allowed: tools, chat, suite, classify, tag, answer"),
         (["evaluate", "--data", "none.jsonl"], "'none.jsonl' cannot be read"),
     ],
 )

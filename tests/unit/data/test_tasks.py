@@ -108,7 +108,7 @@ def chat(*messages: dict[str, Any], **rest: Any) -> dict[str, Any]:
         ("tag", {"tokens": ["a", "b"], "tags": ["O"]}, "`tags` has 1 values for 2 `tokens`"),
         ("tag", {"tokens": ["a"], "tags": ["PER"]}, r"field `tags\[0\]` is 'PER'"),
         ("answer", {"question": "q", "context": "abc", "answers": {"text": ["b"], "answer_start": [2]}}, "is 2, but 'b' does not stand there"),
-        ("summarize", {"text": "a"}, "field `target` is missing"),
+        ("summarize", {"target": "a"}, "field `text` is missing"),
         ("corpus", {"text": None}, "field `text` is None"),
         ("corpus", [1], "is no object"),
     ],

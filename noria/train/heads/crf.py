@@ -1,0 +1,74 @@
+"""A linear-chain conditional random field over tags (Lafferty, McCallum and Pereira 2001).
+
+p(y | x) = exp(sum_t e_t(y_t) + sum_t A[y_t-1, y_t] + b[y_1] + c[y_T]) / Z(x), with emissions e from the model, and transitions A, beginnings b and
+endings c learnt beside it. Z by the forward algorithm, the best tags by Viterbi's. Tags that no scheme allows behind one another never follow.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+NEVER = -1e4
+"""Score of a transition that the scheme does not allow."""
+
+
+class Transitions(torch.nn.Module):
+    """A, b and c over `num_tags` tags.
+
+    Args:
+        allowed: which tag may follow which (from, to); first and last: which may begin and end.
+    """
+
+    not_between: torch.Tensor
+    not_begin: torch.Tensor
+    not_end: torch.Tensor
+
+    def __init__(self, allowed: torch.Tensor, first: torch.Tensor, last: torch.Tensor) -> None:
+        super().__init__()
+        self.between = torch.nn.Parameter(torch.zeros(allowed.shape))
+        self.begin = torch.nn.Parameter(torch.zeros(first.shape))
+        self.end = torch.nn.Parameter(torch.zeros(last.shape))
+        self.register_buffer("not_between", (~allowed).float() * NEVER)
+        self.register_buffer("not_begin", (~first).float() * NEVER)
+        self.register_buffer("not_end", (~last).float() * NEVER)
+
+    def scores(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """A (from, to), b and c, with what is not allowed at `NEVER`."""
+        return self.between + self.not_between, self.begin + self.not_begin, self.end + self.not_end
+
+    def loss(self, emissions: torch.Tensor, tags: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """-sum_n log p(y_n | x_n).
+
+        Args:
+            emissions: (rows, time, tags). tags: (rows, time). mask: (rows, time), true on words; every row begins with one and has no gaps.
+        """
+        between, begin, end = self.scores()
+        rows = torch.arange(len(tags), device=tags.device)
+        alpha = begin + emissions[:, 0]
+        gold = begin[tags[:, 0]] + emissions[rows, 0, tags[:, 0]]
+        for t in range(1, emissions.shape[1]):
+            here = mask[:, t]
+            step = torch.logsumexp(alpha[:, :, None] + between, dim=1) + emissions[:, t]
+            alpha = torch.where(here[:, None], step, alpha)
+            gold = gold + torch.where(here, between[tags[:, t - 1], tags[:, t]] + emissions[rows, t, tags[:, t]], 0.0)
+        last = tags[rows, mask.sum(1) - 1]
+        return (torch.logsumexp(alpha + end, dim=1) - gold - end[last]).sum()
+
+    @torch.no_grad()
+    def best(self, emissions: torch.Tensor, lengths: Sequence[int]) -> list[list[int]]:
+        """The most probable tags of each row; emissions (rows, time, tags)."""
+        between, begin, end = self.scores()
+        return [_viterbi(emissions[row, :length], between, begin, end) for row, length in enumerate(lengths)]
+
+
+def _viterbi(emissions: torch.Tensor, between: torch.Tensor, begin: torch.Tensor, end: torch.Tensor) -> list[int]:
+    score = begin + emissions[0]
+    before: list[torch.Tensor] = []
+    for emission in emissions[1:]:
+        score, came_from = (score[:, None] + between).max(dim=0)
+        score = score + emission
+        before.append(came_from)
+    tags = [int((score + end).argmax())]
+    for came_from in reversed(before):
+        tags.append(int(came_from[tags[-1]]))
+    return tags[::-1]

@@ -1,0 +1,141 @@
+"""Heads and their models: made for a task from a base model, or opened from a tuned folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from noria.data import ClassifyExample, Example, TagExample
+from noria.data.tag_schemes import Scheme, scheme_of
+from noria.errors import ArtifactError, ConfigError, ModelError
+from noria.model import BaseModel, Tokenizer, load_tokenizer, plain_checkpoint
+from noria.schema import Record
+from noria.store import write_file
+from noria.train.heads.answer import Answer
+from noria.train.heads.classify import Classify, balanced, labels_of
+from noria.train.heads.head import Head
+from noria.train.heads.pooling import add_mean_layer, pools_by_mean
+from noria.train.heads.tag import Tag
+from noria.train.heads.text_input import Wrap
+from noria.train.task_config import TaskConfig
+
+NAME = "head.json"
+TRANSITIONS = "transitions.safetensors"
+TASKS = ("classify", "tag", "answer")
+MOST_TOKENS = 512
+"""Longest input where none is set: what most texts of these tasks fit in."""
+
+
+class HeadFile(Record):
+    """What a prediction needs beside the model: `head.json` in the folder."""
+
+    task: str
+    num_positions: int
+    with_kinds: bool
+    labels: tuple[str, ...] = ()
+    several: bool = False
+    scheme: Scheme | None = None
+    crf: bool = False
+    stride: int = 64
+    none_margin: float = 0.0
+    threshold: float = 0.0
+
+    @classmethod
+    def of(cls, head: Head) -> "HeadFile":
+        common: dict[str, Any] = {"task": head.task, "num_positions": head.wrap.num_positions, "with_kinds": head.with_kinds}
+        if isinstance(head, Classify):
+            return cls(**common, labels=head.labels, several=head.several, threshold=head.threshold)
+        if isinstance(head, Tag):
+            return cls(**common, labels=head.tags, scheme=head.scheme, crf=head.crf, stride=head.stride)
+        assert isinstance(head, Answer)
+        return cls(**common, stride=head.stride, none_margin=head.none_margin)
+
+    def head(self, tokenizer: Tokenizer) -> Head:
+        wrap = Wrap.of(tokenizer, self.num_positions)
+        if self.task == "classify":
+            return Classify(tokenizer, wrap, self.labels, self.several, with_kinds=self.with_kinds, threshold=self.threshold)
+        if self.task == "tag":
+            return Tag(tokenizer, wrap, self.labels, self.scheme or scheme_of(self.labels), self.crf, self.stride, self.with_kinds)
+        return Answer(tokenizer, wrap, self.stride, none_margin=self.none_margin, with_kinds=self.with_kinds)
+
+    def write(self, folder: Path) -> None:
+        write_file(folder / NAME, [self.model_dump_json(indent=1) + "\n"])
+
+
+def head_of(config: TaskConfig, task: str, base: BaseModel, rows: Sequence[Example]) -> Head:
+    """The head for a task's rows on a base model. Raises ConfigError, DataError."""
+    if task not in TASKS:
+        raise ConfigError(f"No head is made for the task {task!r}; allowed: {', '.join(TASKS)}.")
+    tokenizer = load_tokenizer(base.path)
+    folder = plain_checkpoint(base)
+    settings = _config_of(folder)
+    positions = min(_positions(settings), config.max_tokens or MOST_TOKENS)
+    with_kinds = getattr(settings, "type_vocab_size", 0) > 1
+    wrap = Wrap.of(tokenizer, positions)
+    if task == "classify":
+        typed = cast(Sequence[ClassifyExample], rows)
+        labels, several = labels_of(typed, "the training file")
+        weights = balanced(typed, labels) if config.class_weights == "balanced" and not several else ()
+        return Classify(tokenizer, wrap, labels, several, config.label_smoothing, weights, with_kinds)
+    if task == "tag":
+        used = sorted({tag for row in cast(Sequence[TagExample], rows) for tag in row.tags or ()} | {"O"})
+        return Tag(tokenizer, wrap, used, scheme_of(used), config.crf, config.stride, with_kinds)
+    return Answer(tokenizer, wrap, config.stride, with_kinds=with_kinds)
+
+
+def new_model(config: TaskConfig, head: Head, base: BaseModel) -> Any:
+    """The base with the head's new layers, drawn by the seed. Raises ModelError where the base cannot have such a head."""
+    import transformers
+
+    folder = plain_checkpoint(base)
+    auto: Any = getattr(transformers, head.auto_class)
+    dropout = {} if config.dropout is None else {"hidden_dropout_prob": config.dropout, "attention_probs_dropout_prob": config.dropout}
+    torch.manual_seed(config.seed)
+    transformers.logging.set_verbosity_error()  # new layers are what was asked for, not a warning
+    transformers.logging.disable_progress_bar()
+    try:
+        model = auto.from_pretrained(str(folder), dtype=torch.float32, local_files_only=True, **head.settings(), **dropout)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(f"The model in '{folder}' cannot serve the task {head.task!r}: {error!s:.300}. Name another `--base`.") from error
+    model.config.pad_token_id = head.tokenizer.pad_id
+    if model.config.model_type == "bert" and pools_by_mean(folder) and isinstance(head, Classify):
+        add_mean_layer(model)
+    if isinstance(head, Tag) and head.crf:
+        model.add_module("tag_transitions", head.transitions)
+    return model
+
+
+def open_head(folder: Path) -> tuple[Head, Any]:
+    """A tuned folder's head and its model, ready to predict. Raises ArtifactError, ModelError."""
+    import transformers
+    from safetensors.torch import load_file
+
+    try:
+        told = HeadFile.model_validate_json((folder / NAME).read_bytes())
+    except OSError as error:
+        raise ArtifactError(f"'{folder}' holds no `{NAME}`: it was not made by `noria tune`. Name a folder that was.") from error
+    except ValueError as error:
+        raise ArtifactError(f"'{folder / NAME}' cannot be read ({error!s:.200}). Tune again.") from error
+    head = told.head(load_tokenizer(folder))
+    auto: Any = getattr(transformers, head.auto_class)
+    try:
+        model = auto.from_pretrained(str(folder), dtype=torch.float32, local_files_only=True).eval()
+        if isinstance(head, Tag) and head.crf:
+            head.transitions.load_state_dict(load_file(str(folder / TRANSITIONS)))
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(f"The model in '{folder}' cannot be loaded: {error!s:.300}. Tune again.") from error
+    return head, model
+
+
+def _config_of(folder: Path) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"'{folder}' has no configuration that transformers reads: {error!s:.200}. Name another `--base`.") from error
+
+
+def _positions(settings: Any) -> int:
+    return int(getattr(settings, "max_position_embeddings", None) or getattr(settings, "n_positions", None) or MOST_TOKENS)

@@ -1,0 +1,91 @@
+"""A classifier's last layer, fitted on the features of the model as it is: logistic regression, by scikit-learn's L-BFGS.
+
+It is the method `head`, and where other methods begin: a layer that fits already does not first spoil the features under it (Kumar et al. 2022).
+Features are computed once.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from noria.train.heads.classify import Classify
+from noria.train.heads.head import Input, padded
+from noria.train.heads.steps import in_parts
+
+STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+"""Inverse strengths of the penalty that are tried; the first methods' start takes `START_STRENGTH`."""
+START_STRENGTH = 10.0
+MAX_TOKENS, MAX_ITERATIONS = 8192, 300
+
+Features = NDArray[np.float32]
+
+
+def last_layer(model: Any) -> torch.nn.Linear:
+    """The linear layer that gives the logits."""
+    found = [
+        module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and not name.startswith(f"{model.base_model_prefix}.")
+    ]
+    return found[-1]
+
+
+@torch.no_grad()
+def features_of(head: Classify, model: Any, inputs: Sequence[Input]) -> Features:
+    """What the last layer reads of each input, in their order: (inputs, width)."""
+    order = sorted(range(len(inputs)), key=lambda index: len(inputs[index].token_ids))
+    found: list[torch.Tensor] = []
+    hook = last_layer(model).register_forward_pre_hook(lambda _module, read: found.append(read[0].float().cpu()))
+    try:
+        for part in in_parts([inputs[index] for index in order], MAX_TOKENS):
+            model(**padded(part, head.tokenizer.pad_id, model.device, head.with_kinds))
+    finally:
+        hook.remove()
+    features = np.empty((len(inputs), found[0].shape[-1]), dtype=np.float32)
+    features[order] = torch.cat(found).numpy()
+    return features
+
+
+def fit(head: Classify, model: Any, features: Features, targets: Sequence[Any], strength: float) -> None:
+    """Set the last layer to the fit on these features; a single row of a class, or classes without rows, are fine."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    layer = last_layer(model)
+    known = np.array(targets)
+    weights = None if head.class_weights is None else dict(enumerate(head.class_weights.tolist()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a start need not have converged, and the penalty bounds it
+        if head.several:
+            rows = [_binary(features, known[:, label], strength) for label in range(len(head.labels))]
+            weight, bias = np.stack([row for row, _ in rows]), np.array([start for _, start in rows])
+        else:
+            fitted = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS, class_weight=weights).fit(features, known)
+            weight, bias = fitted.coef_, fitted.intercept_
+            if len(fitted.classes_) == 2:
+                weight, bias = np.concatenate([-weight / 2, weight / 2]), np.concatenate([-bias / 2, bias / 2])
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(np.asarray(weight, dtype=np.float32)))
+        layer.bias.copy_(torch.from_numpy(np.asarray(bias, dtype=np.float32)))
+
+
+def best_strength(head: Classify, model: Any, features: Features, targets: Sequence[Any], score: Callable[[], float]) -> float:
+    """The strength with the best score on held-out rows; the layer is left fitted with it."""
+    scores: dict[float, float] = {}
+    for strength in STRENGTHS:
+        fit(head, model, features, targets, strength)
+        scores[strength] = score()
+    best = max(scores, key=scores.__getitem__)
+    fit(head, model, features, targets, best)
+    return best
+
+
+def _binary(features: Features, known: NDArray[Any], strength: float) -> tuple[NDArray[Any], float]:
+    from sklearn.linear_model import LogisticRegression
+
+    if len(set(known.tolist())) < 2:  # all rows have the label, or none has
+        return np.zeros(features.shape[1]), 4.0 if known[0] else -4.0
+    fitted = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS).fit(features, known)
+    return fitted.coef_[0], float(fitted.intercept_[0])

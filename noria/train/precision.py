@@ -1,0 +1,18 @@
+"""In which precision matrix products are computed."""
+
+from typing import Literal
+
+import torch
+
+
+def native_bfloat16(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 are faster than in float32: processors without the instructions emulate them, slowly."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # pyright: ignore[reportPrivateUsage]
+
+
+def dtype_of(wanted: Literal["float32", "bfloat16"] | None, device: torch.device) -> torch.dtype:
+    """The precision that was set, or what the device is fast in."""
+    chosen = wanted or ("bfloat16" if native_bfloat16(device) else "float32")
+    return torch.bfloat16 if chosen == "bfloat16" else torch.float32

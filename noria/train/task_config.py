@@ -1,0 +1,72 @@
+"""Settings of `noria tune` for tasks with a head; what is left out follows from the data, the base model and the time."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from noria.config import Section
+
+TaskMethod = Literal["full", "lora", "dora", "head", "prompt"]
+LEARNING_RATES: dict[TaskMethod, float] = {"full": 1e-4, "lora": 1e-3, "dora": 1e-3, "head": 1e-2, "prompt": 1e-2}
+"""Peak rates for a base of 20 million parameters; that of `full` falls with the fourth root of the size."""
+
+
+class TaskConfig(Section):
+    """What `--set` sets."""
+
+    method: TaskMethod = "full"
+    """Which weights learn: all (full), low-rank adapters (lora; dora with their magnitude apart), the head alone, or a prompt of vectors."""
+    learning_rate: float | None = Field(default=None, gt=0, le=1)
+    """Peak rate of AdamW; derived from the method and the base when left out."""
+    fit_first: bool = True
+    """Whether a classifier's last layer starts fitted to the base's features, or drawn by the seed (classify)."""
+    head_rate: float = Field(default=5.0, gt=0)
+    """How many times the rate the new layers learn at."""
+    batch: int = Field(default=32, ge=1)
+    """Inputs of one step."""
+    micro_batch_tokens: int = Field(default=4096, ge=16)
+    """Tokens that go through the model at once, padding included; bounds memory."""
+    max_tokens: int | None = Field(default=None, ge=8)
+    """Longest input; None: what the model reads, 512 at most. Longer texts are cut (classify) or read in windows (tag, answer)."""
+    stride: int = Field(default=64, ge=0)
+    """Tokens that windows of a longer text share."""
+    epochs: float | None = Field(default=None, gt=0)
+    """Passes over the data; None: as many as make some 2,000 steps, from 3 to 40."""
+    minutes: float | None = Field(default=None, gt=0)
+    """Time for training; fewer steps are taken where the epochs do not fit."""
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the steps in which the rate rises; it then falls linearly to a twentieth."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Decoupled decay of AdamW on matrices."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients with a larger norm are scaled down to it."""
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Share of what layers give on that is left out; None: the model's own."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the target that is spread over all labels (classify)."""
+    out_of_scope: bool | None = None
+    """Whether a text may have none of the labels; None: where only the evaluation file has rows labelled `out_of_scope` (classify)."""
+    class_weights: Literal["balanced"] | None = None
+    """balanced: every label counts alike in sum, however many rows it has (classify)."""
+    crf: bool = True
+    """Whether transitions between tags are learnt (tag)."""
+    rank: int = Field(default=16, ge=1, le=512)
+    """Rank of the adapters; their scale is twice the rank."""
+    prompt_tokens: int = Field(default=20, ge=1)
+    """Vectors of a learnt prompt."""
+    top_layers: int | None = Field(default=None, ge=1)
+    """How many of the last layers learn beside the head; None: all."""
+    gradual: bool = False
+    """Let the layers learn one after the other from the last on, in the first half of the run (Howard and Ruder 2018)."""
+    patience: int | None = Field(default=None, ge=1)
+    """Validations without a better score after which the run ends; None: never early."""
+    num_validations: int = Field(default=10, ge=1)
+    """How often the evaluation file is scored; the weights of the best score stay."""
+    average: float | None = Field(default=None, gt=0, lt=1)
+    """Memory of an average of the weights that is scored and kept instead of them."""
+    precision: Literal["float32", "bfloat16"] | None = None
+    """Precision of the matrix products; None takes bfloat16 where the processor has it."""
+    threads: int | None = Field(default=None, ge=1)
+    """Processor threads; None takes all cores."""
+    seed: int = 0
+    """Order of the data and start of the new layers."""

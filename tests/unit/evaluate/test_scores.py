@@ -1,0 +1,76 @@
+"""Metrics are those of the field's libraries, on cases written out by hand."""
+
+import random
+
+import pytest
+from seqeval.metrics import classification_report
+
+from noria.data import AnswerExample, ClassifyExample, TagExample, TextPairExample
+from noria.data.examples import Answers
+from noria.evaluate.scores import calibration_error, score, seqeval_tags
+
+
+def random_tags(rng: random.Random, length: int) -> list[str]:
+    """Rows in BMES that end what they begin."""
+    tags: list[str] = []
+    while len(tags) < length:
+        kind, size = rng.choice(["NAME", "ORG", "TITLE"]), rng.randrange(1, 5)
+        if rng.random() < 0.4:
+            tags.append("O")
+        elif size == 1:
+            tags.append(f"S-{kind}")
+        else:
+            tags += [f"B-{kind}", *[f"M-{kind}"] * (size - 2), f"E-{kind}"]
+    return tags
+
+
+def test_the_report_of_a_tagger_is_seqevals_to_the_last_digit() -> None:
+    rng = random.Random(1)
+    right = [random_tags(rng, 20) for _ in range(30)]
+    said = [tags if rng.random() < 0.5 else random_tags(rng, len(tags))[: len(tags)] + ["O"] * 0 for tags in right]
+    said = [[*tags, *["O"] * (len(row) - len(tags))][: len(row)] for tags, row in zip(said, right, strict=True)]
+    rows = [TagExample(tokens=tuple("字" for _ in tags), tags=tuple(tags)) for tags in right]
+    found = score("tag", rows, [{"tags": tags} for tags in said])
+    theirs = classification_report([seqeval_tags(t) for t in right], [seqeval_tags(t) for t in said], output_dict=True, zero_division=0)
+    assert found.by_class is not None
+    assert set(found.by_class) == set(theirs)
+    for name, row in theirs.items():
+        assert {**found.by_class[name]} == {"precision": row["precision"], "recall": row["recall"], "f1": row["f1-score"], "support": row["support"]}
+    assert found.metrics["f1"] == theirs["micro avg"]["f1-score"]
+
+
+def test_labels() -> None:
+    rows = [ClassifyExample(text="t", label=label) for label in ("a", "a", "b", "out_of_scope")]
+    found = score("classify", rows, [{"label": label, "score": 0.9} for label in ("a", "b", "b", "out_of_scope")])
+    assert found.metrics["accuracy"] == 0.75
+    assert found.metrics["out_of_scope_recall"] == 1
+    assert found.metrics["in_scope_accuracy"] == pytest.approx(2 / 3)
+    assert found.values == (1, 0, 1, 1)
+
+
+def test_several_labels() -> None:
+    rows = [ClassifyExample(text="t", label=("a", "b")), ClassifyExample(text="t", label=())]
+    found = score("classify", rows, [{"labels": ["a"], "scores": [0.9]}, {"labels": [], "scores": []}])
+    assert found.metrics["micro_f1"] == pytest.approx(2 / 3)
+    assert found.metrics["exact"] == 0.5
+
+
+def test_answers_in_both_languages() -> None:
+    rows = [
+        AnswerExample(question="Who?", context="It was the Duke of York.", answers=Answers(text=("the Duke",), answer_start=(7,))),
+        AnswerExample(question="在哪里？", context="他住在北京。", answers=Answers(text=("北京",), answer_start=(3,))),
+        AnswerExample(question="Why?", context="Nobody knows.", answers=Answers(text=(), answer_start=())),
+    ]
+    found = score("answer", rows, [{"answer": "Duke"}, {"answer": "北京。"}, {"answer": ""}])
+    assert found.values == pytest.approx((2 / 3, 1.0, 1.0))
+    assert found.metrics["exact_match"] == pytest.approx(2 / 3)
+
+
+def test_summaries_in_chinese_count_characters() -> None:
+    found = score("summarize", [TextPairExample(text="……", target="今天天气很好")], [{"target": "天气很好"}])
+    assert found.metrics["rouge1"] == pytest.approx(2 * 1 * (4 / 6) / (1 + 4 / 6))
+
+
+def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
+    assert calibration_error([0.8] * 10, [True] * 8 + [False] * 2) == pytest.approx(0)
+    assert calibration_error([0.9, 0.9, 0.3, 0.3], [True, False, True, False]) == pytest.approx((0.4 * 2 + 0.2 * 2) / 4)

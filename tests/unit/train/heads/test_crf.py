@@ -1,0 +1,45 @@
+"""The random field against every path written out."""
+
+import itertools
+
+import torch
+
+from noria.train.heads.crf import Transitions
+
+
+def field(num_tags: int, seed: int = 0) -> Transitions:
+    torch.manual_seed(seed)
+    every = torch.ones(num_tags, num_tags, dtype=torch.bool)
+    made = Transitions(every, every[0], every[0])
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter)
+    return made
+
+
+def path_score(made: Transitions, emissions: torch.Tensor, path: tuple[int, ...]) -> float:
+    between, begin, end = (part.detach() for part in made.scores())
+    total = begin[path[0]] + end[path[-1]] + sum(emissions[t, tag] for t, tag in enumerate(path))
+    return float(total + sum(between[a, b] for a, b in itertools.pairwise(path)))
+
+
+def test_loss_and_best_path_are_those_of_all_paths_written_out() -> None:
+    made = field(3)
+    lengths = [4, 2]
+    emissions = torch.randn(2, 4, 3)
+    tags = torch.tensor([[0, 2, 1, 1], [2, 0, 0, 0]])
+    mask = torch.arange(4) < torch.tensor(lengths)[:, None]
+    wanted = 0.0
+    for row, length in enumerate(lengths):
+        paths = list(itertools.product(range(3), repeat=length))
+        scores = torch.tensor([path_score(made, emissions[row], path) for path in paths])
+        wanted += float(scores.logsumexp(0)) - path_score(made, emissions[row], tuple(tags[row, :length].tolist()))
+        assert made.best(emissions[row : row + 1], [length]) == [list(paths[int(scores.argmax())])]
+    assert abs(made.loss(emissions, tags, mask).item() - wanted) < 1e-4
+
+
+def test_what_is_not_allowed_is_never_chosen() -> None:
+    allowed = torch.tensor([[True, False], [True, True]])
+    made = Transitions(allowed, torch.tensor([True, True]), torch.tensor([True, True]))
+    emissions = torch.tensor([[[5.0, 0.0], [0.0, 5.0], [0.0, 5.0]]])
+    [best] = made.best(emissions, [3])
+    assert all((a, b) != (0, 1) for a, b in itertools.pairwise(best))
