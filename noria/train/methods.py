@@ -30,8 +30,9 @@ def with_method(model: Any, config: TaskConfig) -> Any:
         return _adapted(model, config, first)
     for name, parameter in model.named_parameters():
         layer = _layer_of(name)
-        inside = config.top_layers is None if layer is None else layer >= first
-        parameter.requires_grad_(not _in_base(model, name) or (config.method == "full" and inside))
+        # By contrasts only what is inside the layers learns: with few texts most tokens are never seen.
+        inside = (config.top_layers is None and config.method != "contrast") if layer is None else layer >= first
+        parameter.requires_grad_(not _in_base(model, name) or (config.method in ("full", "contrast") and inside))
     return model
 
 

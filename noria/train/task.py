@@ -19,20 +19,21 @@ from safetensors.torch import save_file
 
 from noria.data import ClassifyExample, Example
 from noria.data.task_checks import OUT_OF_SCOPE
-from noria.errors import ModelError, StoreError
+from noria.errors import ConfigError, ModelError, StoreError
 from noria.model import BaseModel
 from noria.store import claim, hardware, read_told, refuse_other, sizes, versions, write_file
 from noria.train import checkpoint
 from noria.train.curve import draw
 from noria.train.heads import Head, HeadFile, InputSteps, outputs_of
-from noria.train.heads.classify import Classify
+from noria.train.heads.classify import Classify, named
+from noria.train.heads.contrast import ContrastSteps
 from noria.train.heads.opening import TRANSITIONS, head_of, new_model
 from noria.train.heads.probe import START_STRENGTH, best_strength, features_of, fit, last_layer
 from noria.train.heads.scope import threshold_of
 from noria.train.memory import give_back_freed_memory, keep_freed_memory
 from noria.train.methods import learning_parameters, merged, with_method
 from noria.train.precision import dtype_of
-from noria.train.run import Progress, Run, RunConfig
+from noria.train.run import Progress, Run, RunConfig, Steps
 from noria.train.task_config import TaskConfig
 
 SCRATCH, DONE = ".tuning", "tuned.json"
@@ -43,6 +44,9 @@ Say = Callable[[str], None]
 Watch = Callable[[int, float], None]
 """Told the number (from 1) and the score of each validation; what it raises ends the run."""
 STEPS_WANTED, FEWEST_EPOCHS, MOST_EPOCHS = 2000, 3.0, 40.0
+CONTRAST_STEPS = 300
+FITTED = ("head", "contrast")
+"""Methods that end with a classifier's last layer fitted to features."""
 MAX_MEASURED = 10
 """Steps by which the speed is judged, if there is time."""
 SHARE_FOR_STEPS = 0.85
@@ -99,12 +103,15 @@ def tune(
     claim(out, scratch, request, "noria tune")
     keep_freed_memory()
     model = new_model(config, head, base)
-    if isinstance(head, Classify) and (config.method == "head" or config.fit_first):
-        seconds = _fit(config, head, model, train[1], held_out[1], score)
-        if config.method == "head":
-            metrics = {"num_steps": 0, "best_step": 0, "train_seconds": round(seconds, 1)} | _measured(config, head, model, held_out[1], score)
-            _write(out, model, None, head, base, request, metrics)
-            return Tuned(folder=out, metrics=metrics)
+    if isinstance(head, Classify) and config.method in FITTED:
+        metrics = _fitted(config, head, model, train[1], held_out[1], score, scratch, report, say)
+        give_back_freed_memory()
+        _write(out, model, None, head, base, request, metrics)
+        return Tuned(folder=out, metrics=metrics)
+    if config.method == "contrast":
+        raise ConfigError("`--method contrast` is for classify. Give another method.")
+    if isinstance(head, Classify) and config.fit_first:
+        _fit(config, head, model, train[1])
     learning = with_method(model, config)
     run = _run(config, head, learning, train[1], held_out[1], score, scratch, say, watch)
     run.run(run.num_steps or 1, partial(_told, report))
@@ -116,16 +123,52 @@ def tune(
     return Tuned(folder=out, metrics=metrics)
 
 
-def _fit(config: TaskConfig, head: Classify, model: Any, train: Sequence[Example], held_out: Sequence[Example], score: Score) -> float:
-    """Fit the last layer to the features of the model as it is; returns the seconds. The method `head` chooses its penalty on the held-out rows."""
+def _fitted(
+    config: TaskConfig,
+    head: Classify,
+    model: Any,
+    train: Sequence[Example],
+    held_out: Sequence[Example],
+    score: Score,
+    folder: Path,
+    report: Report,
+    say: Say,
+) -> dict[str, Any]:
+    """Tune by contrasts where the method says so, then fit the last layer, its penalty chosen on the held-out rows; returns the metrics."""
+    rows = [*train, *(named(head.labels) if config.label_names and not head.several else ())]
+    told: dict[str, Any] = {"num_steps": 0, "best_step": 0, "train_seconds": 0.0}
+    if config.method == "contrast":
+        if head.several:
+            raise ConfigError("`--method contrast` is for rows with one label each. Give another method.")
+        for module in model.children():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0  # what is left out of features makes unlike what is alike
+        steps = ContrastSteps(head, head.inputs(rows), 2 * config.batch, config.seed)
+        run = _begun(config, with_method(model, config), steps, folder)
+        if run.num_steps is None:
+            run.num_steps = _planned(run, max(1, round((config.epochs or 0) * steps.per_epoch)) if config.epochs else CONTRAST_STEPS, config)
+        say(f"{len(train):,} rows to learn from: {run.num_steps:,} steps of contrasts, then the last layer.")
+        run.run(run.num_steps, partial(_told, report))
+        told = _finished(run)
+    seconds = _fit(config, head, model, rows, (held_out, score))
+    return told | {"train_seconds": round(told["train_seconds"] + seconds, 1)} | _measured(config, head, model, held_out, score)
+
+
+def _fit(config: TaskConfig, head: Classify, model: Any, rows: Sequence[Example], chosen_by: tuple[Sequence[Example], Score] | None = None) -> float:
+    """Fit the last layer to the features of the model as it is; returns the seconds.
+
+    Args:
+        chosen_by: held-out rows and their score, by which the penalty is chosen; None: it is not.
+    """
     began = time.monotonic()
     model.eval()
     with torch.no_grad(), torch.autocast(model.device.type, dtype=dtype_of(config.precision, model.device)):
-        inputs = head.inputs(train)
+        inputs = head.inputs(rows)
         features, targets = features_of(head, model, inputs), [one.target for one in inputs]
-        if config.method != "head":
+        if chosen_by is None:
             fit(head, model, features, targets, START_STRENGTH)
             return time.monotonic() - began
+        held_out, score = chosen_by
         asked = head.inputs(held_out)
         held = torch.from_numpy(features_of(head, model, asked)).to(model.device)
 
@@ -161,22 +204,15 @@ def _run(
 ) -> Run:
     inputs = head.inputs(train)
     steps = InputSteps(head, inputs, config.batch, config.micro_batch_tokens, config.seed)
-    optimizer = torch.optim.AdamW(learning_parameters(learning, config), fused=True)
-    settings = RunConfig(
-        rate=partial(_rate, config=config),
-        max_grad_norm=config.max_grad_norm,
-        precision=dtype_of(config.precision, learning.device),
-        seed=config.seed,
-        seconds=None if config.minutes is None else config.minutes * 60 * SHARE_FOR_STEPS,
-        validate=lambda: _watched(run, watch, _scored(head, learning, held_out, score)),
-        average=config.average,
-        patience=config.patience,
-    )
-    run = Run(learning, learning, steps, [optimizer], settings, folder)
-    run.resume()
+    run = _begun(config, learning, steps, folder)
     if run.num_steps is None:
-        run.num_steps = _planned(run, steps, config)
-    run.config = replace(settings, validate_every=max(1, math.ceil(run.num_steps / config.num_validations)))
+        epochs = config.epochs or min(MOST_EPOCHS, max(FEWEST_EPOCHS, STEPS_WANTED / steps.per_epoch))
+        run.num_steps = _planned(run, max(1, round(epochs * steps.per_epoch)), config)
+    run.config = replace(
+        run.config,
+        validate=lambda: _watched(run, watch, _scored(head, learning, held_out, score)),
+        validate_every=max(1, math.ceil(run.num_steps / config.num_validations)),
+    )
     epochs = run.num_steps / steps.per_epoch
     say(f"{len(train):,} rows to learn from, {len(held_out):,} to choose by: {run.num_steps:,} steps of {config.batch}, {epochs:.3g} epochs.")
     return run
@@ -187,10 +223,25 @@ def _watched(run: Run, watch: Watch, found: dict[str, float]) -> dict[str, float
     return found
 
 
-def _planned(run: Run, steps: InputSteps, config: TaskConfig) -> int:
-    """Steps of the epochs wanted, or as many as the time allows at the speed of a few."""
-    epochs = config.epochs or min(MOST_EPOCHS, max(FEWEST_EPOCHS, STEPS_WANTED / steps.per_epoch))
-    wanted = max(1, round(epochs * steps.per_epoch))
+def _begun(config: TaskConfig, learning: Any, steps: Steps, folder: Path) -> Run:
+    """A run over these steps, as far as it had come."""
+    optimizer = torch.optim.AdamW(learning_parameters(learning, config), fused=True)
+    settings = RunConfig(
+        rate=partial(_rate, config=config),
+        max_grad_norm=config.max_grad_norm,
+        precision=dtype_of(config.precision, learning.device),
+        seed=config.seed,
+        seconds=None if config.minutes is None else config.minutes * 60 * SHARE_FOR_STEPS,
+        average=config.average,
+        patience=config.patience,
+    )
+    run = Run(learning, learning, steps, [optimizer], settings, folder)
+    run.resume()
+    return run
+
+
+def _planned(run: Run, wanted: int, config: TaskConfig) -> int:
+    """The steps wanted, or as many as the time allows at the speed of a few."""
     if config.minutes is None:
         return wanted
     number, _, seconds = run.measure(MAX_MEASURED, 0.03 * 60 * config.minutes)

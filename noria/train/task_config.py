@@ -6,8 +6,8 @@ from pydantic import Field
 
 from noria.config import Section
 
-TaskMethod = Literal["full", "lora", "dora", "head", "prompt"]
-LEARNING_RATES: dict[TaskMethod, float] = {"full": 1e-4, "lora": 1e-3, "dora": 1e-3, "head": 1e-2, "prompt": 1e-2}
+TaskMethod = Literal["full", "lora", "dora", "head", "contrast", "prompt"]
+LEARNING_RATES: dict[TaskMethod, float] = {"full": 1e-4, "lora": 1e-3, "dora": 1e-3, "head": 1e-2, "contrast": 5e-5, "prompt": 1e-2}
 """Peak rates for a base of 20 million parameters; that of `full` falls with the fourth root of the size."""
 
 
@@ -15,9 +15,12 @@ class TaskConfig(Section):
     """What `--set` sets."""
 
     method: TaskMethod = "full"
-    """Which weights learn: all (full), low-rank adapters (lora; dora with their magnitude apart), the head alone, or a prompt of vectors."""
+    """Which weights learn: all (full), low-rank adapters (lora; dora with their magnitude apart), the head alone (head), the encoder by contrasts
+    and then the head (contrast; good where examples are few), or a prompt of vectors (prompt)."""
     learning_rate: float | None = Field(default=None, gt=0, le=1)
     """Peak rate of AdamW; derived from the method and the base when left out."""
+    label_names: bool = True
+    """Whether the names of labels are learnt too, each as a text of its label, by the methods head and contrast (classify)."""
     fit_first: bool = True
     """Whether a classifier's last layer starts fitted to the base's features, or drawn by the seed (classify)."""
     head_rate: float = Field(default=5.0, gt=0)

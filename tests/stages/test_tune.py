@@ -53,7 +53,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize("method", ["full", "dora", "head"])
+@pytest.mark.parametrize("method", ["full", "dora", "head", "contrast"])
 def test_intents_are_told_apart_and_transformers_reads_the_folder(tmp_path: Path, method: str) -> None:
     rng = random.Random(1)
     made, _ = tuned(tmp_path, "classify", intents(rng, 32), intents(rng, 24), method=method, epochs=2.0)

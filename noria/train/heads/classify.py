@@ -4,6 +4,7 @@ One label: L = -sum_n w_y (1 - e) log p(y_n | x_n) - e/K sum_k log p(k | x_n), w
 labels: the sum of the binary cross entropies of all labels.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, cast
@@ -18,6 +19,8 @@ from noria.model import Tokenizer
 from noria.train.heads.head import Input, Prediction, padded
 from noria.train.heads.text_input import Wrap
 from noria.train.objective import Loss
+
+_WORD = re.compile(r"[^\W\d_]{3}|[一-鿿]{2}")
 
 
 class Classify:
@@ -126,3 +129,9 @@ def balanced(rows: Sequence[ClassifyExample], labels: Sequence[str]) -> list[flo
     """Class weights n / (K n_k): every label counts alike in sum."""
     counts = Counter(row.label for row in rows)
     return [len(rows) / (len(labels) * counts[label]) for label in labels]
+
+
+def named(labels: Sequence[str]) -> list[ClassifyExample]:
+    """The names of labels as texts of them, where they are words: `lost_or_stolen_card` is one, `17` is not."""
+    texts = {label: re.sub(r"[_\W]+", " ", label).strip() for label in labels}
+    return [ClassifyExample(text=text, label=label) for label, text in texts.items() if _WORD.search(text)]

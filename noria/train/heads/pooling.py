@@ -29,6 +29,9 @@ def add_mean_layer(model: Any) -> None:
     layer.attention.output.dense.weight.copy_(FACTOR * identity)
     for norm in (layer.attention.output.LayerNorm, layer.output.LayerNorm):
         norm.weight.fill_(1.0)
+    for module in layer.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0  # a mean is given on whole
     layers.append(layer.to(layers[0].attention.self.value.weight.device))
     pooler = getattr(model.base_model, "pooler", None)
     if pooler is not None:

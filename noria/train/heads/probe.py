@@ -1,9 +1,10 @@
 """A classifier's last layer, fitted on the features of the model as it is: logistic regression, by scikit-learn's L-BFGS.
 
-It is the method `head`, and where other methods begin: a layer that fits already does not first spoil the features under it (Kumar et al. 2022).
-Features are computed once.
+It is the method `head`, what `contrast` ends with, and where other methods begin: a layer that fits already does not first spoil the features
+under it (Kumar et al. 2022). Features are computed once.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,9 +17,9 @@ from noria.train.heads.classify import Classify
 from noria.train.heads.head import Input, padded
 from noria.train.heads.steps import in_parts
 
-STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-"""Inverse strengths of the penalty that are tried; the first methods' start takes `START_STRENGTH`."""
-START_STRENGTH = 10.0
+STRENGTHS = (3.0, 10.0, 30.0, 100.0, 300.0)
+"""Inverse strengths of the penalty that are tried, for features of length one; other methods start with `START_STRENGTH`."""
+START_STRENGTH = 30.0
 MAX_TOKENS, MAX_ITERATIONS = 8192, 300
 
 Features = NDArray[np.float32]
@@ -55,6 +56,7 @@ def fit(head: Classify, model: Any, features: Features, targets: Sequence[Any], 
 
     layer = last_layer(model)
     known = np.array(targets)
+    strength = strength / float(np.square(features).sum(1).mean())
     weights = None if head.class_weights is None else dict(enumerate(head.class_weights.tolist()))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a start need not have converged, and the penalty bounds it
@@ -77,7 +79,7 @@ def best_strength(head: Classify, model: Any, features: Features, targets: Seque
     for strength in STRENGTHS:
         fit(head, model, features, targets, strength)
         scores[strength] = score()
-    best = max(scores, key=scores.__getitem__)
+    best = max(scores, key=lambda strength: (scores[strength], -abs(math.log(strength / START_STRENGTH))))
     fit(head, model, features, targets, best)
     return best
 
