@@ -36,7 +36,7 @@ def tuned(tmp_path: Path, task: str, train: list[dict[str, Any]], held_out: list
     files = write(tmp_path / "train.jsonl", train), write(tmp_path / "dev.jsonl", held_out)
     said: list[str] = []
     base = settings.pop("base", None)
-    given = {"epochs": 3.0, "batch": 8, "num_validations": 2, "threads": 2, **settings}
+    given = {"epochs": 3.0, "batch": 8, "num_validations": 2, "threads": 1, **settings}
     return adapt(given, task, *files, tmp_path / "out", base, lambda *_: None, said.append), said
 
 
@@ -178,7 +178,7 @@ def test_texts_are_rewritten(tmp_path: Path) -> None:
     rng = random.Random(6)
     rows = [{**row, "target": row["text"].split()[0]} for row in letters(rng, 40)]
     files = write(tmp_path / "train.jsonl", rows[:32]), write(tmp_path / "dev.jsonl", rows[32:])
-    settings = {"method": "lora", "epochs": 3.0, "batch_tokens": 256, "threads": 2}
+    settings = {"method": "lora", "epochs": 2.0, "batch_tokens": 192, "threads": 1}
     made = adapt(settings, "rewrite", *files, tmp_path / "out", None, lambda *_: None, lambda _: None)
     assert made.metrics["held_out_loss"] < made.metrics["first_loss"]
     assert (tmp_path / "out/model.gguf").is_file()
