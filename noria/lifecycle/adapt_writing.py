@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 
 from noria.align import finetune
 from noria.data import ChatExample, Example, TextPairExample, write_task
-from noria.data.task_checks import TaskFile, read_file
+from noria.data.task_checks import TaskFile
 from noria.data.tasks import read_objects, read_task
 from noria.errors import ArtifactError, ConfigError, DataError
 from noria.lifecycle.measure import open_plain
@@ -183,11 +183,6 @@ def _questions(data: Path) -> list[Example]:
         except ValueError as error:
             raise DataError(f"'{data}' line {line}: {error!s:.300}") from error
     return rows
-
-
-def check_writing(task: WritingTask, train: Path, held_out: Path) -> tuple[TaskFile, TaskFile]:
-    """Both files, checked. Raises DataError."""
-    return read_file(train, task), read_file(held_out, task)
 
 
 def _is_chinese(text: str) -> bool:

@@ -146,7 +146,7 @@ def _fitted(
         steps = ContrastSteps(head, head.inputs(rows), 2 * config.batch, config.seed)
         run = _begun(config, with_method(model, config), steps, folder)
         if run.num_steps is None:
-            run.num_steps = _planned(run, max(1, round((config.epochs or 0) * steps.per_epoch)) if config.epochs else CONTRAST_STEPS, config)
+            run.num_steps = _planned(run, max(1, round(config.epochs * steps.per_epoch)) if config.epochs else CONTRAST_STEPS, config)
         say(f"{len(train):,} rows to learn from: {run.num_steps:,} steps of contrasts, then the last layer.")
         run.run(run.num_steps, partial(_told, report))
         told = _finished(run)

@@ -13,8 +13,8 @@ import torch
 from torch.nn import functional
 
 from noria.train.heads.classify import Classify
-from noria.train.heads.head import Input, padded
-from noria.train.heads.probe import last_layer
+from noria.train.heads.head import Input
+from noria.train.heads.probe import read_features
 from noria.train.objective import Loss
 from noria.train.run import MicroBatch, Step
 
@@ -45,7 +45,7 @@ class ContrastSteps:
         return Step(micro_batches=[MicroBatch(self._loss, chosen)], weight=1.0, num_tokens=sum(len(one.token_ids) for one in chosen))
 
     def _loss(self, model: Any, inputs: Sequence[Input]) -> Loss:
-        features = _features(self._head, model, inputs)
+        features = read_features(self._head, model, inputs)
         labels = torch.tensor([one.target for one in inputs], device=features.device)
         with torch.autocast(features.device.type, enabled=False):  # similarities are divided by a small temperature: they must be exact
             return Loss(total=contrastive_loss(features, labels))
@@ -65,14 +65,3 @@ def contrastive_loss(features: torch.Tensor, labels: torch.Tensor, temperature: 
     counts = alike.sum(1)
     sums = logprobs.masked_fill(~alike, 0.0).sum(1)
     return -(sums / counts.clamp(min=1)).sum() / (counts > 0).sum().clamp(min=1)
-
-
-def _features(head: Classify, model: Any, inputs: Sequence[Input]) -> torch.Tensor:
-    """What the last layer reads, with gradients: (inputs, width)."""
-    found: list[torch.Tensor] = []
-    hook = last_layer(model).register_forward_pre_hook(lambda _module, read: found.append(read[0].float()))
-    try:
-        model(**padded(inputs, head.tokenizer.pad_id, model.device, head.with_kinds))
-    finally:
-        hook.remove()
-    return found[0]

@@ -33,17 +33,22 @@ def last_layer(model: Any) -> torch.nn.Linear:
     return found[-1]
 
 
+def read_features(head: Classify, model: Any, inputs: Sequence[Input]) -> torch.Tensor:
+    """What the last layer reads of a batch: (inputs, width)."""
+    found: list[torch.Tensor] = []
+    hook = last_layer(model).register_forward_pre_hook(lambda _module, read: found.append(read[0].float()))
+    try:
+        model(**padded(inputs, head.tokenizer.pad_id, model.device, head.with_kinds))
+    finally:
+        hook.remove()
+    return found[0]
+
+
 @torch.no_grad()
 def features_of(head: Classify, model: Any, inputs: Sequence[Input]) -> Features:
     """What the last layer reads of each input, in their order: (inputs, width)."""
     order = sorted(range(len(inputs)), key=lambda index: len(inputs[index].token_ids))
-    found: list[torch.Tensor] = []
-    hook = last_layer(model).register_forward_pre_hook(lambda _module, read: found.append(read[0].float().cpu()))
-    try:
-        for part in in_parts([inputs[index] for index in order], MAX_TOKENS):
-            model(**padded(part, head.tokenizer.pad_id, model.device, head.with_kinds))
-    finally:
-        hook.remove()
+    found = [read_features(head, model, part).cpu() for part in in_parts([inputs[index] for index in order], MAX_TOKENS)]
     features = np.empty((len(inputs), found[0].shape[-1]), dtype=np.float32)
     features[order] = torch.cat(found).numpy()
     return features

@@ -22,10 +22,6 @@ class InputSteps:
         self._epoch: tuple[int, list[list[int]]] | None = None
         self.per_epoch = len(self._order(0))
 
-    @property
-    def tokens_per_epoch(self) -> int:
-        return sum(len(one.token_ids) for one in self._inputs)
-
     def step(self, number: int) -> Step:
         epoch, at = divmod(number, self.per_epoch)
         if self._epoch is None or self._epoch[0] != epoch:
