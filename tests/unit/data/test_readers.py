@@ -260,6 +260,7 @@ def test_web_archive(read: Read, tmp_path: Path, name: str) -> None:
         pytest.param("h.docx", b"PK no zip", "markitdown cannot read it", marks=needs("markitdown")),
         pytest.param("i.xml", b"no xml", "ParseError", marks=needs("mwparserfromhell")),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_broken_file_says_why(read: Read, tmp_path: Path, name: str, data: bytes, reason: str) -> None:
     path = tmp_path / name
