@@ -54,7 +54,7 @@ def test_no_guest_says_a_sentence_of_a_suite(project: Path, environment: Any, na
         for beat in goal.spec["beats"]
         for text in (beat["text"], *beat.get("answers", {}).values())
     }
-    asked = [m.content.casefold() for item in load_suite(project / "evals" / f"{name}.jsonl").items for m in item.messages if m.role == "user"]
+    asked = [item.messages[-1].content.casefold() for item in load_suite(project / "evals" / f"{name}.jsonl").items]
     assert not heard & set(asked)
     assert len(set(asked)) == len(asked)
 
@@ -80,3 +80,17 @@ def test_answers_stand_in_the_page_that_is_found(project: Path, environment: Any
             assert expected in about["answer"]
         assert texts["question"]["train"][topic]
         assert texts["question"]["evaluation"][topic]
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_no_sentence_of_a_suite_is_nearly_one_that_is_learnt(project: Path, environment: Any, name: str) -> None:
+    """A suite that repeats what guests of the training say would examine memory."""
+    heard = {
+        frozenset(text.casefold().split())
+        for goal in environment.goals("train", 1500, seed=21)
+        for beat in goal.spec["beats"]
+        for text in (beat["text"], *beat.get("answers", {}).values())
+    }
+    for item in load_suite(project / "evals" / f"{name}.jsonl").items:
+        asked = frozenset(item.messages[-1].content.casefold().split())
+        assert max(len(asked & said) / len(asked | said) for said in heard) < 0.75, item.messages[-1].content

@@ -1,13 +1,15 @@
 """Compiled layers and losses give the values and gradients of those that transformers wrote."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from noria.testing.tiny_training import tiny_model
-from noria.train.attention import Rows, use_packed_attention
+from noria.train.attention import Rows, Segment, use_packed_attention
 from noria.train.compiled import can_compile, compiles, use_compiled_layers
 from noria.train.dropout import use_dropout
 from noria.train.output import summed_loss
@@ -19,19 +21,37 @@ pytestmark = [
 ]
 
 
-def hidden_and_gradients(model: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+def tiny_gpt2() -> Any:
+    torch.manual_seed(0)
+    still: dict[str, Any] = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    return GPT2LMHeadModel(GPT2Config(vocab_size=97, n_positions=128, n_embd=32, n_layer=2, n_head=4, initializer_range=0.2, **still)).eval()
+
+
+def hidden_and_gradients(model: Any, rows: Any = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     model.train()
-    hidden = model.base_model(input_ids=torch.arange(20)[None] * 7 % 60, use_cache=False, segments=Rows(10)).last_hidden_state
+    hidden = model.base_model(input_ids=torch.arange(20)[None] * 7 % 60, use_cache=False, segments=rows or Rows(10)).last_hidden_state
     hidden.square().sum().backward()
     return hidden, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-def test_layers_compute_the_same() -> None:
-    model: Any = tiny_model()
+def two_documents() -> Rows:
+    """Two rows of ten tokens; in the second a document begins at its fourth."""
+    sees = torch.ones(2, 10, 10, dtype=torch.bool).tril()
+    sees[1, 3:, :3] = False
+    return Rows(10, torch.zeros(sees.shape).masked_fill_(~sees, float("-inf")))
+
+
+SEGMENTS = {"rows": Rows(10), "documents": two_documents(), "prefix": [Segment(0, 8), Segment(8, 12, (0, 8)), Segment(12, 20, (0, 8))]}
+
+
+@pytest.mark.parametrize("segments", SEGMENTS)
+@pytest.mark.parametrize("made", [tiny_model, tiny_gpt2])
+def test_layers_compute_the_same(made: Callable[[], Any], segments: str) -> None:
+    model, rows = made(), SEGMENTS[segments]
     use_packed_attention(model)
-    expected, expected_gradients = hidden_and_gradients(copy.deepcopy(model))
+    expected, expected_gradients = hidden_and_gradients(copy.deepcopy(model), rows)
     assert use_compiled_layers(model, torch.float32, 0.0)
-    hidden, gradients = hidden_and_gradients(model)
+    hidden, gradients = hidden_and_gradients(model, rows)
     torch.testing.assert_close(hidden, expected, atol=1e-5, rtol=1e-5)
     assert set(gradients) == set(expected_gradients)
     for name, gradient in gradients.items():
