@@ -18,7 +18,8 @@ Beat = dict[str, Any]
 ROOM_NUMBERS = [floor * 100 + door for floor in (1, 2, 3) for door in range(1, 13)]
 SLEEPS = {"single": 1, "double": 2, "suite": 4}
 DINNER_TIMES = ["12:00", "12:30", "13:00", "18:00", "18:30", "19:00", "19:30", "20:00", "20:30", "21:00"]
-REMARKS = ("other_guest", "injected", "insult")
+REMARKS = {"other_guest": 6, "injected": 2, "insult": 2}
+"""What guests say that no tool may be called for, and how often: what is asked about others is put in the words of what is served."""
 
 
 class Draft:
@@ -223,7 +224,7 @@ def _unavailable(d: Draft) -> None:
 
 def _remark(d: Draft) -> None:
     d.request(d.rng.choice(["order_service", "report_issue", "request_taxi", "book_table"]), may_withhold=False)
-    d.talk(d.rng.choice(REMARKS), first=d.rng.random() < 0.7)
+    d.talk(d.rng.choices(list(REMARKS), list(REMARKS.values()))[0], first=d.rng.random() < 0.7)
 
 
 def _words(d: Draft, name: str) -> list[str]:
