@@ -4,7 +4,8 @@
 
 Every set is tuned by `noria tune` and measured by `noria evaluate` on its official test rows, which nothing else looks at: of sets without a
 development part a twentieth of the training rows, by their own text, chooses the best weights; with ten rows a class those rows themselves do.
-Prints and writes each seed's figure, mean and spread, and the minutes: benchmarks/results/tasks.json.
+Ten rows a class are tuned by contrasts, everything else as `noria tune` does by itself. Prints and writes each seed's figure, mean and spread, and
+the minutes: benchmarks/results/tasks.json. Parts made with `--only` by one commit and the same options are gathered there.
 """
 
 import argparse
@@ -12,16 +13,18 @@ import csv
 import hashlib
 import json
 import random
+import shlex
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _harness import ROOT, print_figures, write_results
+from _harness import RESULTS_DIR, ROOT, commit, print_figures, write_results
 
 Row = dict[str, Any]
 Sides = tuple[list[Row], list[Row], list[Row]]
@@ -63,50 +66,95 @@ def fewclue(name: str, label: str) -> Callable[[Path, int], Sides]:
     return read
 
 
-SETS: dict[str, tuple[str, str, Callable[[Path, int], Sides]]] = {
-    "banking77": ("classify", "accuracy", banking77),
-    "banking77_10": ("classify", "accuracy", banking77_10),
-    "resume_ner": ("tag", "f1", resume_ner),
-    "eprstmt": ("classify", "accuracy", fewclue("eprstmt", "label")),
-    "tnews": ("classify", "accuracy", fewclue("tnews", "label_desc")),
+@dataclass(frozen=True, kw_only=True)
+class Set:
+    """A public set, and how it is tuned."""
+
+    task: str
+    metric: str
+    minutes: float
+    read: Callable[[Path, int], Sides]
+    settings: tuple[str, ...] = ()
+    is_chinese: bool = False
+
+
+SETS = {
+    "banking77": Set(task="classify", metric="accuracy", minutes=12.0, read=banking77),
+    "banking77_10": Set(task="classify", metric="accuracy", minutes=3.0, read=banking77_10, settings=("method=contrast",)),
+    "resume_ner": Set(task="tag", metric="f1", minutes=12.0, read=resume_ner, is_chinese=True),
+    "eprstmt": Set(task="classify", metric="accuracy", minutes=2.0, read=fewclue("eprstmt", "label"), is_chinese=True),
+    "tnews": Set(task="classify", metric="accuracy", minutes=4.0, read=fewclue("tnews", "label_desc"), is_chinese=True),
 }
-CHINESE = ("resume_ner", "eprstmt", "tnews")
-MINUTES = {"banking77": 12.0, "banking77_10": 3.0, "resume_ner": 12.0, "eprstmt": 2.0, "tnews": 4.0}
 
 
-def one(name: str, data: Path, seed: int, base: str | None, work: Path, options: list[str]) -> dict[str, float]:
+def tune_command(name: str, work: Path, seed: int, chinese_base: str | None, settings: Sequence[str]) -> list[str]:
+    """The arguments of `noria` that tune a set whose files stand in `work`; what is set by hand comes last and counts."""
+    of = SETS[name]
+    command = ["tune", "--task", of.task, "--train", str(work / "train.jsonl"), "--eval", str(work / "dev.jsonl"), "--out", str(work / "out")]
+    command += ["--minutes", str(of.minutes), *(["--base", chinese_base] if of.is_chinese and chinese_base else [])]
+    return [*command, *(part for setting in (f"seed={seed}", *of.settings, *settings) for part in ("--set", setting))]
+
+
+def one(name: str, options: argparse.Namespace, seed: int, work: Path) -> dict[str, float]:
     """Tune by one seed and measure on the test rows."""
-    task, metric, read = SETS[name]
+    of = SETS[name]
     work.mkdir(parents=True, exist_ok=True)
-    for side, rows in zip(("train", "dev", "test"), read(data, seed), strict=True):
+    for side, rows in zip(("train", "dev", "test"), of.read(options.data.resolve(), seed), strict=True):
         (work / f"{side}.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    command = ["tune", "--task", task, "--train", str(work / "train.jsonl"), "--eval", str(work / "dev.jsonl"), "--out", str(work / "out")]
-    command += ["--minutes", str(MINUTES[name]), "--set", f"seed={seed}", *(["--base", base] if base else []), *options]
-    made = _noria(command)
-    found = _noria(["evaluate", "--task", task, "--model", str(work / "out"), "--data", str(work / "test.jsonl")])
-    return {"test": found["metrics"][metric], "dev": made[metric], "minutes": made["train_seconds"] / 60}
+    made = _noria(tune_command(name, work, seed, options.chinese_base, options.set))
+    found = _noria(["evaluate", "--task", of.task, "--model", str(work / "out"), "--data", str(work / "test.jsonl")])
+    return {"test": found["metrics"][of.metric], "dev": made[of.metric], "minutes": made["train_seconds"] / 60}
+
+
+def figures_of(name: str, runs: list[dict[str, float]]) -> dict[str, float]:
+    """The figures of a set from its runs, one a seed."""
+    scores = [run["test"] for run in runs]
+    figures = {f"{name}_seed_{seed}": score for seed, score in enumerate(scores)}
+    figures |= {f"{name}_mean": statistics.fmean(scores), f"{name}_spread": max(scores) - min(scores)}
+    return figures | {f"{name}_{part}": statistics.fmean(run[part] for run in runs) for part in ("dev", "minutes")}
+
+
+def command_of(options: argparse.Namespace, figures: Mapping[str, float]) -> str:
+    """The one command that makes these figures, in however many parts they were made."""
+    names = [name for name in SETS if f"{name}_mean" in figures]
+    command = ["python", "benchmarks/tasks.py", "--data", str(options.data), *(["--only", *names] if len(names) < len(SETS) else [])]
+    command += ["--seeds", str(options.seeds), *(["--chinese-base", options.chinese_base] if options.chinese_base else [])]
+    return shlex.join([*command, *(part for setting in options.set for part in ("--set", setting))])
+
+
+def earlier(path: Path, options: argparse.Namespace, at_commit: str) -> dict[str, float]:
+    """The figures that an earlier part wrote to `path`: of the same commit and options, so that they belong to one table.
+
+    A commit with changes on it (`+`) is not the same as another such one.
+    """
+    if not path.is_file() or at_commit.endswith("+"):
+        return {}
+    record = json.loads(path.read_text(encoding="utf-8"))
+    same = record["commit"] == at_commit and record["command"] == command_of(options, record["figures"])
+    return record["figures"] if same else {}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of the public sets")
-    parser.add_argument("--only", nargs="*", choices=list(SETS), default=list(SETS))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--chinese-base", help="the base of the Chinese sets; by default what `noria tune` takes")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="passed on to `noria tune`")
-    options = parser.parse_args()
-    passed_on = [part for setting in options.set for part in ("--set", setting)]
-    figures: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as name:
-        for of in options.only:
-            base = options.chinese_base if of in CHINESE else None
-            runs = [one(of, options.data.resolve(), seed, base, Path(name) / f"{of}-{seed}", passed_on) for seed in range(options.seeds)]
-            scores = [run["test"] for run in runs]
-            figures |= {f"{of}_seed_{seed}": score for seed, score in enumerate(scores)}
-            figures |= {f"{of}_mean": statistics.fmean(scores), f"{of}_spread": max(scores) - min(scores)}
-            figures |= {f"{of}_dev": statistics.fmean(run["dev"] for run in runs), f"{of}_minutes": statistics.fmean(run["minutes"] for run in runs)}
+    options = parser().parse_args()
+    figures = earlier(RESULTS_DIR / "tasks.json", options, commit())
+    with tempfile.TemporaryDirectory() as folder:
+        for name in options.only:
+            runs = [one(name, options, seed, Path(folder) / f"{name}-{seed}") for seed in range(options.seeds)]
+            figures |= figures_of(name, runs)
             print_figures(figures)
-            write_results("tasks", figures)
+            path = write_results("tasks", figures)
+            record = json.loads(path.read_text(encoding="utf-8")) | {"command": command_of(options, figures)}
+            path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    made.add_argument("--data", type=Path, required=True, help="folder of the public sets")
+    made.add_argument("--only", nargs="*", choices=list(SETS), default=list(SETS))
+    made.add_argument("--seeds", type=int, default=3)
+    made.add_argument("--chinese-base", help="the base of the Chinese sets; by default what `noria tune` takes")
+    made.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="passed on to `noria tune` for every set")
+    return made
 
 
 def _noria(arguments: list[str]) -> dict[str, Any]:

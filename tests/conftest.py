@@ -12,6 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("noria", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may do other things too
+settings.load_profile("noria")
 
 KEPT = {"PATH", "LANG", "LC_ALL", "TERM", "TMPDIR", "TZ", "CI", "COLUMNS", "VIRTUAL_ENV", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_CORETYPE"}
 KEPT_PREFIXES = ("PYTEST_", "PYTHON", "COVERAGE_", "HYPOTHESIS_", "NORIA_TEST_")

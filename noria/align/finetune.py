@@ -15,6 +15,7 @@ from noria.errors import DataError, StoreError
 from noria.model import BaseModel, Renderer, load_for_training
 from noria.model.render import Style
 from noria.train import Example, Progress, Supervised, TuneConfig, encode_chat, train
+from noria.train.soft_prompt import add_soft_prompt
 
 MAX_HELD_OUT_TOKENS = 20_000
 """Of the examples that the best weights are chosen by."""
@@ -43,6 +44,8 @@ def finetune(
         DataError: a file breaks its format, or there is nothing to learn from.
     """
     model, tokenizer = load_for_training(base)
+    if config.method == "prompt":
+        tokenizer = add_soft_prompt(model, tokenizer, config.prompt_tokens, config.seed)
     renderer = Renderer(tokenizer, style)
     examples = read_examples(renderer, data, config)
     if not examples:
@@ -50,7 +53,7 @@ def finetune(
     earlier = [e for folder in replay for e in read_examples(renderer, folder, config)]
     num_replayed = min(len(earlier), round(replay_share * len(examples)))
     examples += random.Random(config.seed).sample(earlier, num_replayed)
-    chosen_by = [] if held_out is None else _short_enough(read_examples(renderer, held_out, config), config)
+    chosen_by = [] if held_out is None else short_enough(read_examples(renderer, held_out, config), config)
     result = train(model, examples, [Supervised(), DirectPreference(), KahnemanTversky()], config, out, on_progress, chosen_by)
     try:
         result.model.save_pretrained(str(out / "model"))
@@ -61,13 +64,15 @@ def finetune(
     return {**result.metrics, "num_by_objective": kinds, "num_replayed": num_replayed}
 
 
-def _short_enough(examples: Sequence[Example], config: TuneConfig) -> list[Example]:
-    """Those that training would take too; of many the first, so that scoring them stays short."""
+def short_enough(examples: Sequence[Example], config: TuneConfig) -> list[Example]:
+    """Those that training would take too; of many the first, so that scoring them stays short, but one at least."""
     taken: list[Example] = []
     tokens = 0
     for example in examples:
+        if example.num_tokens > config.max_tokens:
+            continue
         tokens += example.num_tokens
-        if example.num_tokens <= config.max_tokens and tokens <= MAX_HELD_OUT_TOKENS:
+        if not taken or tokens <= MAX_HELD_OUT_TOKENS:
             taken.append(example)
     return taken
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from noria.cli.output import JsonOption, ProjectOption, emit, progress_bars, start_logging
+from noria.cli.output import JsonOption, ProjectOption, emit, progress_bars, start_logging, stderr_console
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,11 +21,16 @@ def evaluate(
         str, typer.Option("--model", metavar="DIR|URL|RELEASE", help="A release (r3), model folder, .gguf file, base name or URL.")
     ] = "live",
     task: Annotated[
-        str, typer.Option("--task", metavar="TASK", help="tools or chat (a chat task file), classify, tag, answer, or suite (a file of `evals/`).")
+        str,
+        typer.Option(
+            "--task",
+            metavar="TASK",
+            help="tools or chat (a chat task file), classify, tag, answer, summarize, rewrite, or suite (a file of `evals/`).",
+        ),
     ] = "tools",
     against: Annotated[str | None, typer.Option("--against", metavar="DIR|URL|RELEASE", help="What to compare with, on the same items.")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="F", help="Where to keep the report as JSON; of tuned folders also as a page beside it.")
+        Path | None, typer.Option("--out", metavar="F", help="Where to keep the report as JSON; of tasks with rows also as a page beside it.")
     ] = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,
@@ -36,8 +41,18 @@ def evaluate(
     from noria.lifecycle.measure import measure
 
     start_logging()
+    log = stderr_console()
     with progress_bars() as progress:
-        report = measure(project, model, task, data, against=against, out=out, progress=progress)
+        report = measure(
+            project,
+            model,
+            task,
+            data,
+            against=against,
+            out=out,
+            progress=progress,
+            say=lambda sentence: log.print(sentence, highlight=False),
+        )
 
     def show(console: Console) -> None:
         if report.get("by_class"):

@@ -88,7 +88,8 @@ def stderr_console() -> "Console":
 def progress_bars() -> Generator[Callable[[str, float, float], None]]:
     """Bars on stderr; the function takes a stage's name, what is done and what there is in all.
 
-    A stage's bar appears with its first report. Without a terminal a stage is one line when it begins and one when it ends.
+    A stage's bar appears with its first report. Without a terminal a stage is one line when it begins and one when it ends. What stands in brackets
+    behind the name is a note, and may change from report to report.
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -101,9 +102,10 @@ def progress_bars() -> Generator[Callable[[str, float, float], None]]:
         tasks: dict[str, Any] = {}
 
         def report(stage: str, done: float, total: float) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=min(done, total), total=total)
+            name = _name_of(stage)
+            if name not in tasks:
+                tasks[name] = bars.add_task(stage, total=total)
+            bars.update(tasks[name], description=stage, completed=min(done, total), total=total)
 
         yield report
 
@@ -113,9 +115,15 @@ def _lines() -> Callable[[str, float, float], None]:
 
     def report(stage: str, done: float, total: float) -> None:
         finished = done >= total
-        if stage not in state or (finished and not state[stage]):
+        name = _name_of(stage)
+        if name not in state or (finished and not state[name]):
             sys.stderr.write(f"{stage}{': done' if finished else ' ...'}\n")
             sys.stderr.flush()
-        state[stage] = finished or state.get(stage, False)
+        state[name] = finished or state.get(name, False)
 
     return report
+
+
+def _name_of(stage: str) -> str:
+    """A stage without the note behind its name."""
+    return stage.partition(" (")[0]

@@ -23,7 +23,14 @@ def tune(
     base: Annotated[
         str | None, typer.Option("--base", metavar="MODEL", help="A name, a folder, or hf:org/name; by default minilm, or smollm2-135m to write.")
     ] = None,
-    method: Annotated[str | None, typer.Option("--method", metavar="full|lora|dora|head", help="Which weights learn.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            metavar="METHOD",
+            help="full, lora, dora; head, contrast (classify); prompt (to write); prompting, retrieval (no training); or best: a race of them.",
+        ),
+    ] = None,
     minutes: Annotated[float | None, typer.Option("--minutes", metavar="M", min=0.05, help="Minutes for training.")] = None,
     num_trials: Annotated[int | None, typer.Option("--search", metavar="N", help="Try N settings and keep the best.")] = None,
     drop_duplicates: Annotated[bool, typer.Option("--drop-duplicates", help="Leave out training rows that the evaluation file asks too.")] = False,

@@ -13,6 +13,8 @@ from noria.errors import DataError
 from noria.schema import Message, ToolSpec, canonical_json
 
 Task = Literal["chat", "tools", "classify", "tag", "answer", "summarize", "rewrite", "preference", "thumbs", "corpus"]
+HeadTask = Literal["classify", "tag", "answer"]
+"""Tasks that a layer on a model answers; for the others it writes."""
 
 
 def message_row(message: Message, train: bool | None = None) -> dict[str, Any]:
@@ -202,6 +204,8 @@ class AnswerExample(Example):
         if len(found.text) != len(found.answer_start):
             raise ValueError(f"`answers` has {len(found.text)} `text` and {len(found.answer_start)} `answer_start`; they go in pairs")
         for text, start in zip(found.text, found.answer_start, strict=True):
+            if not text.strip():
+                raise ValueError(f"`answers.text` has {text!r}; where `context` holds no answer `text` and `answer_start` are both empty lists")
             if start < 0 or self.context[start : start + len(text)] != text:
                 raise ValueError(f"`answers.answer_start` is {start}, but {text!r:.60} does not stand there in `context`")
         return self

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noria.data.examples import AnswerExample, ChatExample, ClassifyExample, Example, TagExample, Task, TextPairExample
-from noria.data.tag_schemes import first_break, scheme_of
+from noria.data.tag_schemes import Scheme, first_break, scheme_of
 from noria.data.tasks import numbered_rows
 from noria.errors import DataError
 
 OUT_OF_SCOPE = "out_of_scope"
 """The label of a text that has none; rows of it in an evaluation file alone calibrate when a classifier says so."""
+
+MOST_LOOKED_AT = 500
+"""Rows by which the language is told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,17 +44,64 @@ def read_file(path: Path, task: Task) -> TaskFile:
         if missing:
             raise file.fault(line, f"field `{missing}` is missing; a row to learn from or to measure by needs it.")
     if task == "tag":
-        _check_tags(file)
+        check_tags(file, scheme_in(file))
     return file
 
 
-def check_pair(train: TaskFile, held_out: TaskFile) -> None:
-    """Refuse labels and tags that only the evaluation file has. Raises DataError."""
-    known = {name for row in train.rows.values() for name in names_of(row)} | {OUT_OF_SCOPE}
+def check_pair(train: TaskFile, held_out: TaskFile, out_of_scope: bool | None = None) -> None:
+    """Refuse what an evaluation file has that training cannot teach: other labels, another kind of label, tags of another scheme.
+
+    Args:
+        out_of_scope: as in `TaskConfig`; whether a text may have none of the labels, None: where only the evaluation file has such rows.
+
+    Raises:
+        DataError: the first such row, with its line.
+    """
+    known = {name for row in train.rows.values() for name in names_of(row)}
+    several = first_list(train) is not None
+    check_labels(held_out, several, f"'{train.path}'")
+    if out_of_scope is True:
+        _check_in_scope(train, several)
+    if not several and out_of_scope is not False:
+        known.add(OUT_OF_SCOPE)
+    if any(isinstance(row, TagExample) for row in train.rows.values()):
+        known.add("O")
+        check_tags(held_out, scheme_in(train))
     for line, row in held_out.rows.items():
         strange = next((name for name in names_of(row) if name not in known), None)
         if strange is not None:
-            raise held_out.fault(line, f"the label {strange!r} is in no row of '{train.path}'. Add rows of it there, or remove it here.")
+            raise held_out.fault(line, f"the label {strange!r} is in no row of '{train.path}'. {_remedy(strange, several)}")
+
+
+def _check_in_scope(train: TaskFile, several: bool) -> None:
+    """Where a threshold is to say that no label fits, `out_of_scope` is none of the labels that are learnt."""
+    for line, row in train.rows.items():
+        if several:
+            raise train.fault(line, "`out_of_scope=true` is for rows with one label; a row with a list may have none. Leave the setting out.")
+        if OUT_OF_SCOPE in names_of(row):
+            raise train.fault(line, f"the label {OUT_OF_SCOPE!r} is learnt here, but `out_of_scope=true` finds it by a threshold. Do one of both.")
+
+
+def _remedy(label: str, several: bool) -> str:
+    if label == OUT_OF_SCOPE and several:
+        return "Give an empty list to rows that have no label."
+    if label == OUT_OF_SCOPE:
+        return "Leave `out_of_scope=false` out, or remove the row."
+    return "Add rows of it there, or remove it here."
+
+
+def first_list(file: TaskFile) -> int | None:
+    """The first line whose label is a list; one is enough for rows to have any number of labels, a text among lists is a list of one."""
+    return next((line for line, row in file.rows.items() if isinstance(row, ClassifyExample) and not isinstance(row.label, str)), None)
+
+
+def check_labels(file: TaskFile, several: bool, other: str) -> None:
+    """Refuse a file whose rows have one label where `other` (a file or a model) has any number of them, or the other way round. Raises DataError."""
+    line = first_list(file)
+    if line is not None and not several:
+        raise file.fault(line, f"`label` is a list, but {other} has one label a row. Write a text.")
+    if line is None and several:
+        raise file.fault(next(iter(file.rows)), f"`label` is a text, but {other} has lists of labels. Write lists.")
 
 
 def names_of(row: Example) -> Sequence[str]:
@@ -62,16 +112,20 @@ def names_of(row: Example) -> Sequence[str]:
 
 
 def question_of(row: Example) -> str:
-    """What a row asks, without what is right: rows that ask the same are the same."""
+    """What a row asks, without what is right and in small letters: rows that ask the same are the same."""
+    return "\x00".join(_asked(row)).casefold()
+
+
+def _asked(row: Example) -> Sequence[str]:
     if isinstance(row, ClassifyExample):
-        return f"{row.text}\x00{row.text_pair or ''}".casefold()
+        return [row.text, row.text_pair or ""]
     if isinstance(row, TagExample):
-        return "\x00".join(row.tokens)
+        return row.tokens
     if isinstance(row, AnswerExample):
-        return f"{row.question}\x00{row.context}"
+        return [row.question, row.context]
     if isinstance(row, ChatExample):
-        return repr(row.messages)
-    return row.text if isinstance(row, TextPairExample) else repr(row)
+        return [message.content for message in row.messages if message.role != "assistant"]
+    return [row.text] if isinstance(row, TextPairExample) else [repr(row)]
 
 
 def in_both(train: TaskFile, held_out: TaskFile) -> list[int]:
@@ -80,8 +134,13 @@ def in_both(train: TaskFile, held_out: TaskFile) -> list[int]:
     return [line for line, row in train.rows.items() if question_of(row) in asked]
 
 
-def _check_tags(file: TaskFile) -> None:
-    scheme = scheme_of(tag for row in file.rows.values() for tag in names_of(row))
+def scheme_in(file: TaskFile) -> Scheme:
+    """The scheme of a file's tags."""
+    return scheme_of(tag for row in file.rows.values() for tag in names_of(row))
+
+
+def check_tags(file: TaskFile, scheme: Scheme) -> None:
+    """Refuse tags that a scheme does not allow where they stand. Raises DataError."""
     for line, row in file.rows.items():
         tags = names_of(row)
         at = first_break(tags, scheme)
@@ -94,7 +153,12 @@ def _check_tags(file: TaskFile) -> None:
 
 
 def _empty_field(row: Example) -> str | None:
-    fields = {"text": getattr(row, "text", None), "question": getattr(row, "question", None), "context": getattr(row, "context", None)}
+    names = ("text", "text_pair", "question", "context", "target", "label")
+    fields = {name: getattr(row, name, None) for name in names}
+    if isinstance(row, ClassifyExample) and not isinstance(row.label, str):
+        fields |= {f"label[{index}]": name for index, name in enumerate(row.label or ())}
+    if isinstance(row, TagExample):  # white space is a token of some Chinese sets
+        return next((f"tokens[{index}]" for index, token in enumerate(row.tokens) if not token), None)
     return next((name for name, value in fields.items() if isinstance(value, str) and not value.strip()), None)
 
 
@@ -102,3 +166,13 @@ def _missing_field(row: Example) -> str | None:
     fields: dict[type[Example], str] = {ClassifyExample: "label", TagExample: "tags", AnswerExample: "answers", TextPairExample: "target"}
     name = fields.get(type(row))
     return name if name is not None and getattr(row, name) is None else None
+
+
+def is_chinese(rows: Sequence[Example]) -> bool:
+    """Whether most of these texts are Chinese."""
+    found = [_is_chinese(question_of(row)) for row in rows[:MOST_LOOKED_AT]]
+    return sum(found) * 2 > len(found)
+
+
+def _is_chinese(text: str) -> bool:
+    return sum("一" <= char <= "鿿" for char in text) * 4 > len(text)

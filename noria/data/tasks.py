@@ -105,10 +105,11 @@ def _rows(path: Path, task: Task) -> Iterator[tuple[int, Example]]:
         try:
             yield number, model.model_validate(value)
         except ValidationError as error:
-            raise DataError(f"'{path}' line {number}: {_first_fault(error, model)}") from error
+            raise DataError(f"'{path}' line {number}: {first_fault(error, model)}") from error
 
 
-def _first_fault(error: ValidationError, model: type[Example]) -> str:
+def first_fault(error: ValidationError, model: type[Example]) -> str:
+    """The first thing that is wrong with a row, as a sentence: field, value and what is allowed."""
     first = error.errors()[0]
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
     said = first["msg"].removeprefix("Value error, ")

@@ -4,6 +4,8 @@ In: messages. Out: booleans and scores of one item; `suites` runs the items and 
 """
 
 import re
+import string
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -12,7 +14,13 @@ from noria.model.tool_text import CALL_BEGINS
 from noria.schema import Message
 
 TextMetric = Literal["token_f1"]
-_TOKENS = re.compile(r"[㐀-鿿豈-﫿]|\w+")
+_ALONE = "㐀-鿿豈-﫿぀-ヿ가-힣"
+"""Chinese, Japanese and Korean: a character is a word."""
+_TOKENS = re.compile(rf"[{_ALONE}]|[^\W{_ALONE}]+")
+_SQUAD_TOKENS = re.compile(rf"[{_ALONE}]|[^\s{_ALONE}]+")
+_IS_ALONE = re.compile(f"[{_ALONE}]")
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def exact_calls(answer: Message, expected: Sequence[Mapping[str, Any]]) -> bool:
@@ -43,12 +51,29 @@ def reply_matches(answer: Message, expected: Mapping[str, Any]) -> bool:
 
 
 def token_f1(answer: str, reference: str) -> float:
-    """Overlap of words (single characters for Chinese) as harmonic mean of precision and recall, as SQuAD defines it."""
-    got, want = Counter(words(answer)), Counter(words(reference))
+    """Overlap of normalized words (see `squad_words`) as harmonic mean of precision and recall, as SQuAD defines it."""
+    got, want = Counter(squad_words(answer)), Counter(squad_words(reference))
     if not got or not want:
-        return float(got == want)
+        return exact_match(answer, reference)
     common = (got & want).total()
     return 2 * common / (got.total() + want.total())
+
+
+def exact_match(answer: str, reference: str) -> float:
+    """1 where the normalized words are the same; of texts that have none, such as "+", the texts themselves."""
+    got, want = squad_words(answer), squad_words(reference)
+    return float(got == want) if got or want else float(answer.strip() == reference.strip())
+
+
+def squad_words(text: str) -> list[str]:
+    """Words as SQuAD 1.1 counts them (Rajpurkar et al. 2016): small letters, no punctuation, no English articles, parted by white space.
+
+    Chinese, Japanese and Korean characters are words each, and their punctuation goes too (CMRC 2018, Cui et al. 2019).
+    """
+    plain = text.lower().translate(_NO_PUNCTUATION)
+    if _IS_ALONE.search(plain):
+        plain = "".join(char for char in plain if unicodedata.category(char)[0] != "P")
+    return _SQUAD_TOKENS.findall(_ARTICLES.sub(" ", plain))
 
 
 def text_score(metric: TextMetric, answer: str, reference: str) -> float:
@@ -57,5 +82,5 @@ def text_score(metric: TextMetric, answer: str, reference: str) -> float:
 
 
 def words(text: str) -> list[str]:
-    """Words in small letters, single characters of Chinese."""
+    """Words in small letters, single characters of Chinese, Japanese and Korean."""
     return _TOKENS.findall(text.casefold())

@@ -4,24 +4,26 @@ In: for pass/fail items the counts of a `PairedCounts` table, for scores two ali
 or written. Higher is better throughout; an effect is after minus before. What a gate does with the p-values is in `gate`.
 
 Items of one dialogue are no independent draws: what is right or wrong in one turn tends to be in the next. `group_sums` makes one value of a
-group of items, and the tests then count groups.
+group of items, and the tests then count groups. `compare` chooses the test that the kind of a metric asks for.
 
 Sources: exact McNemar test (McNemar 1947, Psychometrika 12); sign-flip test (Fisher 1935, The Design of Experiments, section 21);
 score interval and statistic for paired proportions (Tango 1998, Statistics in Medicine 17); its exact unconditional non-inferiority test
 (Hsueh, Liu and Chen 2001, Biometrics 57); BCa bootstrap (Efron 1987, JASA 82);
+approximate randomization for a ratio of sums (Noreen 1989; Yeh 2000, COLING);
 Holm (1979, Scandinavian Journal of Statistics 6); e-value of a betting mixture (Ville 1939; Waudby-Smith and Ramdas 2024, JRSS B 86).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special
 
-Floats: TypeAlias = NDArray[np.float64]
+from noria.evaluate.counted import NUM_DRAWS, Counted, Floats, Statistic, cells_of, drawn, middle, swapped
+
 MAX_EXACT_ITEMS = 600
 """Above this many items the score test's normal approximation is used for non-inferiority; its error is then below 0.001."""
 
@@ -54,11 +56,12 @@ class PairedCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class BootstrapResult:
-    """A mean paired difference, its two-sided BCa interval, and the one-sided p-value of "the mean is at most `threshold`"."""
+    """A mean paired difference, its two-sided BCa interval, the one-sided p-value of "the mean is at most `threshold`" and the two-sided one."""
 
     effect: float
     interval: tuple[float, float]
     p: float
+    p_two_sided: float
     threshold: float
     num_resamples: int
 
@@ -222,9 +225,10 @@ def paired_bootstrap(
         raise ValueError("a bootstrap needs two items or more")
     effect = float(differences.mean())
     if np.ptp(differences) < 1e-12:
-        return BootstrapResult(
-            effect=effect, interval=(effect, effect), p=0.0 if effect > threshold else 1.0, threshold=threshold, num_resamples=num_resamples
-        )
+        p = 0.0 if effect > threshold else 1.0
+        # All differences alike: the signs of `n` of them agree by chance once in 2 to the n - 1.
+        two_sided = 1.0 if abs(effect - threshold) < 1e-12 else max(2.0 ** (1 - n), 2 / (num_resamples + 1))
+        return BootstrapResult(effect=effect, interval=(effect, effect), p=p, p_two_sided=two_sided, threshold=threshold, num_resamples=num_resamples)
     means = np.sort(_resampled_means(differences, num_resamples, seed))
     bias = float(special.ndtri(_inner_share(means, effect)))
     skew = _acceleration(differences)
@@ -236,8 +240,73 @@ def paired_bootstrap(
     w = float(special.ndtri(_inner_share(means, threshold))) - bias
     p = float(special.ndtr(w / (1 + skew * w) - bias))
     tail = (1 - level) / 2
-    interval = (quantile(tail), quantile(1 - tail))
-    return BootstrapResult(effect=effect, interval=interval, p=max(p, 1 / (num_resamples + 1)), threshold=threshold, num_resamples=num_resamples)
+    interval, least = (quantile(tail), quantile(1 - tail)), 1 / (num_resamples + 1)
+    two_sided = _of_few(min(1.0, 2 * max(min(p, 1 - p), least)), n)
+    return BootstrapResult(effect=effect, interval=interval, p=max(p, least), p_two_sided=two_sided, threshold=threshold, num_resamples=num_resamples)
+
+
+def _of_few(p: float, n: int) -> float:
+    """A two-sided bootstrap p-value of `n` items as Student's t would have it: a bootstrap is too sure of few (Hesterberg 2015, Am. Stat. 69)."""
+    return float(min(1.0, 2 * special.stdtr(n - 1, special.ndtri(p / 2) * np.sqrt((n - 1) / n))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RatioResult:
+    """How far two systems' ratios of sums lie apart, the percentile interval, and the two-sided p-value of "it is by chance whose row is whose"."""
+
+    effect: float
+    interval: tuple[float, float]
+    p: float
+
+
+def ratio_bootstrap(before: Floats, after: Floats, statistic: Statistic, *, num_draws: int = NUM_DRAWS, seed: int = 0) -> RatioResult:
+    """Compare a metric that is made of sums over rows, such as F1: the interval from rows drawn anew, the p-value from rows that change sides.
+
+    Args:
+        before: counts of each row: (rows, columns); `after` likewise, aligned.
+    """
+    columns = before.shape[1]
+    cells, _, sizes = cells_of(np.concatenate([before, after], axis=1))
+
+    def gap(sums: Floats) -> Floats:
+        return statistic(sums[..., columns:]) - statistic(sums[..., :columns])
+
+    effect = float(gap(sizes @ cells))
+    as_far = np.abs(swapped(cells, sizes, gap, num_draws, seed)) >= abs(effect) - 1e-12
+    p = float((1 + as_far.sum()) / (1 + as_far.size))
+    return RatioResult(effect=effect, interval=middle(drawn(cells, sizes, gap, num_draws, seed)), p=p)
+
+
+def compare(before: Counted, after: Counted, groups: Sequence[str], metric: str) -> dict[str, Any]:
+    """Effect, 95 % interval, test and two-sided p of a metric of two systems on the same rows; the effect is the difference of the metric.
+
+    The test goes by the kind of the metric, never by the values found: exact McNemar where a row is right or wrong (where rows share a group, sign
+    flips of groups), a paired bootstrap where a row has a value of its own, and rows that change sides where only sums have one.
+    """
+    if after.kind == "pass":
+        return _compare_passes(before.rows[:, 0], after.rows[:, 0], groups)
+    if after.kind == "score":
+        boot = paired_bootstrap(group_shares(before.rows[:, 0], groups), group_shares(after.rows[:, 0], groups))
+        return {"effect": boot.effect, "interval": boot.interval, "test": f"paired bootstrap (BCa){_of(groups)}, two-sided", "p": boot.p_two_sided}
+    grouped = is_grouped(groups)
+    x, y = (one.by_group(groups) if grouped else one.rows for one in (before, after))
+    ratio = ratio_bootstrap(x, y, after.metrics[metric])
+    return {"effect": ratio.effect, "interval": ratio.interval, "test": f"approximate randomization{_of(groups)}, two-sided", "p": ratio.p}
+
+
+def _compare_passes(before: Floats, after: Floats, groups: Sequence[str]) -> dict[str, Any]:
+    if not is_grouped(groups):
+        counts = paired_counts((before > 0.5).tolist(), (after > 0.5).tolist())
+        interval, p = score_interval(counts.gains, counts.losses, counts.n), mcnemar_two_sided(counts.gains, counts.losses)
+        return {"effect": counts.effect, "interval": interval, "test": "exact McNemar, two-sided", "p": p}
+    boot = paired_bootstrap(group_shares(before, groups), group_shares(after, groups))
+    gains = group_sums(after - before, groups)
+    p = min(1.0, 2 * min(sign_flip_better(gains), sign_flip_better(-gains)))
+    return {"effect": boot.effect, "interval": boot.interval, "test": f"exact sign-flip test{_of(groups)}, two-sided", "p": p}
+
+
+def _of(groups: Sequence[str]) -> str:
+    return " of groups" if is_grouped(groups) else ""
 
 
 def _resampled_means(values: Floats, num_resamples: int, seed: int) -> Floats:

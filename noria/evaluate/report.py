@@ -98,7 +98,7 @@ def _confusions(rows: Sequence[Example], said: Sequence[Mapping[str, Any]]) -> l
     """What was taken for what, the most frequent first: labels, or the tags of tokens."""
     pairs: Counter[tuple[str, str]] = Counter()
     for row, one in zip(rows, said, strict=True):
-        if isinstance(row, ClassifyExample) and isinstance(row.label, str):
+        if isinstance(row, ClassifyExample) and isinstance(row.label, str) and "label" in one:
             pairs[row.label, str(one["label"])] += 1
         elif isinstance(row, TagExample):
             pairs.update(zip(row.tags or (), one["tags"], strict=True))

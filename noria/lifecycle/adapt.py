@@ -3,31 +3,71 @@
 The order of the work: check both files, choose what was left out, tune, score; nothing is written before the files are known to be right.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
-from noria.config import checked
+from noria.config import Section, checked
 from noria.data import Example, Task
-from noria.data.task_checks import TaskFile, check_pair, in_both, read_file
+from noria.data.examples import HeadTask
+from noria.data.task_checks import TaskFile, check_pair, in_both, is_chinese, read_file
 from noria.data.tasks import read_task
-from noria.errors import ConfigError
+from noria.errors import ConfigError, DataError
 from noria.evaluate.scores import score
+from noria.lifecycle.adapt_untrained import adapt_untrained
 from noria.lifecycle.adapt_writing import WritingTask, adapt_writing, predict_writing
-from noria.model import resolve
-from noria.model.registry import DEFAULT_ENCODER
-from noria.store import sizes, write_file
+from noria.lifecycle.asking import open_folder
+from noria.lifecycle.measure_heads import standing_of
+from noria.lifecycle.predictions import keep_predictions
+from noria.lifecycle.race import FEWEST_ROWS, MOST_ROWS, ROWS_A_MINUTE, RaceConfig, race
+from noria.lifecycle.standing import Standing, spread
+from noria.lifecycle.untrained import UntrainedConfig, UntrainedMethod
+from noria.model import DEFAULT_BASE, BaseModel, resolve
+from noria.model.registry import CHINESE_ENCODER, DEFAULT_ENCODER
+from noria.store import sizes
 from noria.train import TuneConfig
-from noria.train.heads import Prediction, open_head
-from noria.train.heads import predict as predictions_of
-from noria.train.heads.opening import HeadFile
-from noria.train.precision import dtype_of
+from noria.train.heads.opening import head_of, new_model
+from noria.train.methods import check_method
 from noria.train.task import Report, Say, Tuned, Watch, tune
 from noria.train.task_config import TaskConfig
 
-HeadTask = Literal["classify", "tag", "answer"]
+if TYPE_CHECKING:
+    from noria.lifecycle.search_space import Space
+
 TASKS = (*get_args(HeadTask), *get_args(WritingTask))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What was asked for: the files, checked, and where the result goes.
+
+    `base` is as in `[model] base`; None: what comes with Noria for the task. `settings` are those of the method's configuration.
+    """
+
+    task: Task
+    train: TaskFile
+    held_out: TaskFile
+    out: Path
+    base: str | None
+    settings: Mapping[str, Any]
+    options: Mapping[str, Any]
+    """What else decides the result."""
+    report: Report
+    say: Say
+
+    @property
+    def rows(self) -> list[Example]:
+        return list(self.train.rows.values())
+
+    @property
+    def writes(self) -> bool:
+        return self.task in get_args(WritingTask)
+
+    def request(self, config: Section, base: Path | None) -> dict[str, Any]:
+        """As `noria.store.claim` takes it."""
+        settings = {**config.model_dump(mode="json"), **self.options, "--task": self.task, "--base": None if base is None else str(base)}
+        return {"settings": settings, "files": sizes((self.train.path, self.held_out.path))}
 
 
 def adapt(
@@ -42,10 +82,10 @@ def adapt(
     drop_duplicates: bool = False,
     num_trials: int | None = None,
 ) -> Tuned:
-    """Tune a base model on the rows of `train`; `held_out` chooses the best weights.
+    """Tune a base model on the rows of `train`, or make use of them without training; `held_out` chooses what is best.
 
     Args:
-        settings: of `TaskConfig` where a head is tuned, of `TuneConfig` where a model that writes is.
+        settings: of `TaskConfig` where a head is tuned, of `TuneConfig` where a model that writes is, of `UntrainedConfig` where nothing is.
         base: as in `[model] base`; None: the sentence encoder that comes with Noria, or its chat model.
         num_trials: how many settings are tried where better ones are searched for; None: no search.
         drop_duplicates: leave rows out of `train` that ask what a row of `held_out` asks.
@@ -56,29 +96,85 @@ def adapt(
     if task not in TASKS:
         raise ConfigError(f"`--task` is {task!r}; allowed: {', '.join(TASKS)}.")
     learnt, chosen_by = read_file(train, cast(Task, task)), read_file(held_out, cast(Task, task))
-    check_pair(learnt, chosen_by)
-    rows = _without_duplicates(learnt, chosen_by, drop_duplicates, say)
-    if task in get_args(WritingTask):
-        if num_trials is not None:
-            raise ConfigError("`--search` is for classify, tag and answer. Leave it out.")
-        config = checked(TuneConfig, settings, "--set")
-        return adapt_writing(config, cast(WritingTask, task), learnt, chosen_by, rows, out, base, report, say)
-    kind = head_task(task)
-    model = resolve(base or DEFAULT_ENCODER)
-    given = (train, rows), (held_out, list(chosen_by.rows.values()))
-    config = checked(TaskConfig, settings, "--set")
-    if num_trials is None:
-        return tune(config, kind, *given, model, out, scorer(kind), report, say)
+    learnt = _without_duplicates(learnt, chosen_by, drop_duplicates, say)
+    check_pair(learnt, chosen_by, settings.get("out_of_scope"))
+    options = {"--drop-duplicates": drop_duplicates, "--search": num_trials}
+    job = Job(task=cast(Task, task), train=learnt, held_out=chosen_by, out=out, base=base, settings=settings, options=options, report=report, say=say)
+    if num_trials is not None:
+        return _searched(job, num_trials)
+    return _raced(job) if settings.get("method") == "best" else _made(job)
+
+
+def _made(job: Job) -> Tuned:
+    """By one method."""
+    if job.settings.get("method") in get_args(UntrainedMethod):
+        return _untrained(job)
+    return _to_write(job) if job.writes else _with_head(job)
+
+
+def _untrained(job: Job) -> Tuned:
+    config = checked(UntrainedConfig, job.settings, "--set")
+    base = resolve(job.base or DEFAULT_BASE) if config.method == "prompting" else None
+    request = job.request(config, None if base is None else base.path)
+    return adapt_untrained(config, job.task, job.rows, job.held_out, job.out, base and base.name, request, job.report, job.say)
+
+
+def _to_write(job: Job) -> Tuned:
+    config, base = checked(TuneConfig, job.settings, "--set"), resolve(job.base or DEFAULT_BASE)
+    request = job.request(config, base.path)
+    return adapt_writing(config, cast(WritingTask, job.task), job.train, job.held_out, base, job.out, request, job.report, job.say)
+
+
+def _with_head(job: Job) -> Tuned:
+    config, base, kind = checked(TaskConfig, job.settings, "--set"), _encoder(job), head_task(job.task)
+    given = (job.train.path, job.rows), (job.held_out.path, list(job.held_out.rows.values()))
+    return tune(config, kind, *given, base, job.out, job.request(config, base.path), scorer(kind), job.report, job.say)
+
+
+def _encoder(job: Job) -> BaseModel:
+    return resolve(job.base or (CHINESE_ENCODER if is_chinese(job.rows) else DEFAULT_ENCODER))
+
+
+def _searched(job: Job, num_trials: int) -> Tuned:
+    if job.writes or job.settings.get("method") in (*get_args(UntrainedMethod), "best"):
+        raise ConfigError("`--search` is for classify, tag and answer by a method that trains. Leave it out.")
     from noria.lifecycle.search import search
 
-    def tuned(settings: TaskConfig, folder: Path, told: Report, watch: Watch) -> Tuned:
-        return tune(settings, kind, *given, model, folder, scorer(kind), told, lambda _: None, watch)
+    config, base, kind = checked(TaskConfig, job.settings, "--set"), _encoder(job), head_task(job.task)
+    given = (job.train.path, job.rows), (job.held_out.path, list(job.held_out.rows.values()))
 
-    request = {
-        "settings": {**config.model_dump(mode="json"), "--task": task, "--base": str(model.path), "--search": num_trials},
-        "files": sizes((train, held_out)),
-    }
-    return search(config, num_trials, request, out, tuned, report, say)
+    def tuned(settings: TaskConfig, folder: Path, told: Report, watch: Watch) -> Tuned:
+        return tune(settings, kind, *given, base, folder, job.request(settings, base.path), scorer(kind), told, lambda _: None, watch)
+
+    return search(config, _space(config, kind, base, given[0]), num_trials, job.request(config, base.path), job.out, tuned, job.report, job.say)
+
+
+def _raced(job: Job) -> Tuned:
+    """By the method that does best within the minutes. Raises ConfigError where there are none, or settings that no method has."""
+    config = checked(RaceConfig, job.settings, "--set")
+    common = {name: value for name, value in job.settings.items() if name not in ("method", "minutes")}
+    rows = TaskFile(path=job.held_out.path, rows=spread(job.held_out.rows, min(MOST_ROWS, max(FEWEST_ROWS, int(config.minutes * ROWS_A_MINUTE)))))
+
+    def make(method: str, minutes: float, folder: Path) -> Tuned:
+        known = UntrainedConfig if method in get_args(UntrainedMethod) else TuneConfig if job.writes else TaskConfig
+        settings = {name: value for name, value in common.items() if name in known.model_fields}
+        settings |= {"method": method, "minutes": minutes}
+        return _made(replace(job, settings=settings, out=folder, say=lambda _: None))
+
+    def ask(folder: Path) -> Standing:
+        return standing_of(str(folder), job.task, rows, job.report)
+
+    return race(job.task, config.minutes, job.request(config, None), job.out, make, ask, job.say)
+
+
+def _space(config: TaskConfig, task: HeadTask, base: BaseModel, train: tuple[Path, Sequence[Example]]) -> "Space":
+    """What a search draws; what would end every trial is raised here, before a folder is made. Raises ConfigError, ModelError."""
+    from noria.lifecycle.search_space import space_of
+
+    head = head_of(config, task, base, train)
+    model = new_model(config, head, base)
+    check_method(config, head, model)
+    return space_of(config, task, sum(p.numel() for p in model.parameters()))
 
 
 def head_task(task: str) -> HeadTask:
@@ -100,7 +196,7 @@ def scorer(task: HeadTask) -> Callable[[Sequence[Example], Sequence[Mapping[str,
 
 
 def predict_file(model: str, task: str, data: Path, out: Path, report: Report) -> int:
-    """Write what a model says of the rows of `data`, one object a line in their order; returns how many.
+    """Write what a model says of the rows of `data`, one object a line in their order; returns how many. A killed call is gone on with.
 
     Args:
         model: a folder that was tuned; a model that writes may have any name that `[model] base` takes, or the URL of a server.
@@ -112,32 +208,14 @@ def predict_file(model: str, task: str, data: Path, out: Path, report: Report) -
     if task in get_args(WritingTask):
         return predict_writing(model, cast(WritingTask, task), data, out, report)
     rows = list(read_task(data, cast(Task, head_task(task))))
-    found = run_head(Path(model), task, rows, report)
-    write_file(out, (json.dumps(one.output, ensure_ascii=False) + "\n" for one in found))
-    return len(found)
+
+    _, predictions = open_folder(Path(model), task)
+    keep_predictions(model, task, rows, lambda start: predictions(rows[start:]), out, report)
+    return len(rows)
 
 
-def run_head(model: Path, task: str, rows: Sequence[Example], report: Report) -> list[Prediction]:
-    """Predictions of a tuned folder on rows, in their order."""
-    import torch
-
-    head, weights = open_head(model)
-    made_for = HeadFile.of(head).task
-    if made_for != task:
-        raise ConfigError(f"'{model}' was tuned for the task {made_for!r}, not {task!r}. Give `--task {made_for}`, or another folder.")
-    found: list[Prediction] = []
-    with torch.no_grad(), torch.autocast(weights.device.type, dtype=dtype_of(None, weights.device)):
-        for start in range(0, len(rows), CHUNK):
-            found += predictions_of(head, weights, rows[start : start + CHUNK])
-            report("predicting", min(start + CHUNK, len(rows)), len(rows))
-    return found
-
-
-CHUNK = 4096
-"""Rows whose texts are sorted by length together."""
-
-
-def _without_duplicates(train: TaskFile, held_out: TaskFile, drop: bool, say: Say) -> list[Example]:
+def _without_duplicates(train: TaskFile, held_out: TaskFile, drop: bool, say: Say) -> TaskFile:
+    """The training file, without the rows that `held_out` asks too where they are to be dropped. Raises DataError where none is left."""
     lines = set(in_both(train, held_out))
     if lines and drop:
         say(f"{len(lines)} rows of '{train.path}' ask what '{held_out.path}' asks too; they are left out.")
@@ -145,7 +223,7 @@ def _without_duplicates(train: TaskFile, held_out: TaskFile, drop: bool, say: Sa
         say(
             f"{len(lines)} rows of '{train.path}' ask what '{held_out.path}' asks too (line {min(lines)} first); `--drop-duplicates` leaves them out."
         )
-    kept = [row for line, row in train.rows.items() if not (drop and line in lines)]
+    kept = {line: row for line, row in train.rows.items() if not (drop and line in lines)}
     if not kept:
-        raise ConfigError(f"All rows of '{train.path}' stand in '{held_out.path}' too. Give other rows to learn from.")
-    return kept
+        raise DataError(f"All rows of '{train.path}' stand in '{held_out.path}' too. Give other rows to learn from.")
+    return TaskFile(path=train.path, rows=kept)

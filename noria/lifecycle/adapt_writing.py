@@ -7,24 +7,29 @@ answer. Out: a Hugging Face folder (with `model.gguf` where the base is a GGUF f
 
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from pydantic import ValidationError
+
 from noria.align import finetune
+from noria.align.finetune import MAX_HELD_OUT_TOKENS, short_enough
 from noria.data import ChatExample, Example, TextPairExample, write_task
-from noria.data.task_checks import TaskFile
-from noria.data.tasks import read_objects, read_task
-from noria.errors import ArtifactError, ConfigError, DataError
+from noria.data.task_checks import TaskFile, is_chinese
+from noria.data.tasks import first_fault, numbered_rows, read_objects
+from noria.errors import ArtifactError, ConfigError, ContextOverflowError, DataError, ModelError
 from noria.lifecycle.measure import open_plain
-from noria.model import BaseModel, resolve
+from noria.lifecycle.predictions import keep_predictions
+from noria.model import BaseModel, Renderer, check_decoder, load_tokenizer, plain_checkpoint
 from noria.model.export import export_gguf
-from noria.model.registry import DEFAULT_BASE, GGUF_NAME
+from noria.model.registry import GGUF_NAME
 from noria.schema import GenerationRequest, Message, Record
-from noria.store import claim, hardware, read_told, refuse_other, sizes, versions, write_file
+from noria.schema import Generator as TextGenerator
+from noria.store import claim, finished, hardware, versions, write_file
 from noria.store.files import disk_errors
-from noria.train import Progress, TuneConfig
+from noria.train import Progress, TuneConfig, encode_chat
 from noria.train.curve import draw
 from noria.train.task import DONE, SCRATCH, Report, Say, Tuned
 
@@ -48,9 +53,8 @@ class Writing(Record):
     instruction: str | None = None
 
     @classmethod
-    def of(cls, task: WritingTask, rows: Iterable[Example]) -> "Writing":
-        texts = [row.text for row in rows if isinstance(row, TextPairExample)]
-        language = "zh" if sum(_is_chinese(text) for text in texts) * 2 > len(texts) else "en"
+    def of(cls, task: WritingTask, rows: Sequence[Example]) -> "Writing":
+        language = "zh" if is_chinese(rows) else "en"
         return cls(task=task, instruction=INSTRUCTIONS.get((task, language)))
 
     @classmethod
@@ -83,38 +87,57 @@ def adapt_writing(
     task: WritingTask,
     train: TaskFile,
     held_out: TaskFile,
-    rows: Sequence[Example],
+    model: BaseModel,
     out: Path,
-    base: str | None,
+    request: dict[str, Any],
     report: Report,
     say: Say,
 ) -> Tuned:
-    """Tune a decoder on `rows`, those of `train` that are to be learnt; the weights with the lowest loss on `held_out` are kept.
+    """Tune a decoder on the rows of `train`; the weights with the lowest loss on `held_out` are kept.
+
+    Args:
+        request: what `out` is made for, as `noria.store.claim` takes it.
 
     Raises:
         ConfigError, DataError, ModelError, StoreError: see `noria.train.loop.train`.
     """
-    model = resolve(base or DEFAULT_BASE)
-    settings = {**config.model_dump(mode="json"), "--task": task, "--base": str(model.path)}
-    request = {"settings": settings, "files": sizes((train.path, held_out.path))}
-    if (out / DONE).is_file():
-        told = read_told(out / DONE, "request", "metrics")
-        refuse_other(out, told["request"], request)
-        return Tuned(folder=out, metrics=told["metrics"])
     scratch = out / SCRATCH
+    if told := finished(out, DONE, scratch, request, "metrics"):
+        return Tuned(folder=out, metrics=told["metrics"])
+    check_decoder(plain_checkpoint(model))
+    writing = Writing.of(task, list(train.rows.values()))
+    _say_left_out(config, model, writing, train, held_out, say)
     claim(out, scratch, request, "noria tune")
-    writing = Writing.of(task, rows)
-    for side, kept in (("train", rows), ("held_out", list(held_out.rows.values()))):
+    for side, file in (("train", train), ("held_out", held_out)):
         (scratch / side).mkdir(exist_ok=True)
-        write_task(scratch / side / "chat.jsonl", map(writing.conversation, kept))
+        write_task(scratch / side / "chat.jsonl", map(writing.conversation, file.rows.values()))
 
     def on_progress(progress: Progress) -> None:
         report(f"tuning (loss {progress.loss:.3f})", progress.step, progress.num_steps)
 
     metrics = finetune(config, scratch / "train", model, scratch, on_progress=on_progress, held_out=scratch / "held_out")
-    say(f"{len(rows):,} rows to learn from: {metrics['num_steps']:,} steps, {metrics['epochs']:.3g} epochs.")
+    say(f"{metrics['num_examples']:,} rows to learn from: {metrics['num_steps']:,} steps, {metrics['epochs']:.3g} epochs.")
     _write(out, model, writing, request, metrics)
     return Tuned(folder=out, metrics=metrics)
+
+
+def _say_left_out(config: TuneConfig, base: BaseModel, writing: Writing, train: TaskFile, held_out: TaskFile, say: Say) -> None:
+    """Tell of rows that are too long to be learnt, or that do not choose. Raises DataError where none is left."""
+    renderer = Renderer(load_tokenizer(base.path))
+    for file in (train, held_out):
+        rows = {line: writing.conversation(row) for line, row in file.rows.items()}
+        encoded = {line: encode_chat(renderer, row.messages, row.tools, row.train) for line, row in rows.items()}
+        long = [line for line, example in encoded.items() if example.num_tokens > config.max_tokens]
+        if len(long) == len(rows):
+            raise DataError(f"All {len(rows)} rows of '{file.path}' are longer than `max_tokens` = {config.max_tokens}. Raise it, or shorten them.")
+        if long:
+            say(
+                f"{len(long)} of {len(rows)} rows of '{file.path}' are longer than `max_tokens` = {config.max_tokens} tokens (line {long[0]} first); "
+                "they are left out."
+            )
+        behind = len(rows) - len(long) - len(short_enough(list(encoded.values()), config))
+        if file is held_out and behind:
+            say(f"{behind} of {len(rows)} rows of '{file.path}' choose nothing: they stand behind the first {MAX_HELD_OUT_TOKENS:,} tokens.")
 
 
 def _write(out: Path, base: BaseModel, writing: Writing, request: dict[str, Any], metrics: dict[str, Any]) -> None:
@@ -144,26 +167,53 @@ def predict_writing(model: str, task: WritingTask, data: Path, out: Path, report
     writing = Writing.read(Path(model), task)
     if writing.task != task and {writing.task, task} != {"chat", "tools"}:
         raise ConfigError(f"'{model}' was tuned for the task {writing.task!r}, not {task!r}. Give `--task {writing.task}`, or another folder.")
-    rows = _questions(data) if task in ("chat", "tools") else list(read_task(data, task))
-    answers = written(model, writing, rows, report)
-    field = "message" if task in ("chat", "tools") else "target"
-    said = [answer.to_openai() if field == "message" else answer.content for answer in answers]
-    write_file(out, (json.dumps({field: one}, ensure_ascii=False) + "\n" for one in said))
+    rows = _questions(data) if task in ("chat", "tools") else dict(numbered_rows(data, task))
+    if not rows:
+        raise DataError(f"'{data}' has no rows; a {task} file has one JSON object a line.")
+
+    places = [f"'{data}' line {line}" for line in rows]
+
+    def predict(start: int) -> Generator[dict[str, Any]]:
+        said = answers(model, writing, list(rows.values())[start:], places[start:])
+        return ({"message": one.to_openai()} if task in ("chat", "tools") else {"target": one.content} for one in said)
+
+    keep_predictions(model, task, list(rows.values()), predict, out, report)
     return len(rows)
 
 
 def written(model: str, writing: Writing, rows: Sequence[Example], report: Report) -> list[Message]:
-    """The answers of a model to rows, in their order; greedy."""
+    """The answers of a model to rows, in their order; as `answers`."""
+    said: list[Message] = []
+    for answer in answers(model, writing, rows, [f"row {number}" for number in range(1, len(rows) + 1)]):
+        said.append(answer)
+        report("predicting", len(said), len(rows))
+    return said
+
+
+def answers(model: str, writing: Writing, rows: Sequence[Example], places: Sequence[str]) -> Generator[Message]:
+    """The answers of a model to rows, as `answers_of`."""
     generator = open_plain(model)
     try:
-        with ThreadPoolExecutor(CONCURRENCY) as pool:
-            answers: list[Message] = []
-            for answer in pool.map(lambda row: generator.generate(_request(writing, row)).message, rows):
-                answers.append(answer)
-                report("predicting", len(answers), len(rows))
-            return answers
+        yield from answers_of(generator, writing, rows, places)
     finally:
         generator.close()
+
+
+def answers_of(generator: TextGenerator, writing: Writing, rows: Sequence[Example], places: Sequence[str]) -> Generator[Message]:
+    """The answers to rows, in their order; greedy. Raises ModelError and DataError with the row's place."""
+
+    def answer(row: Example, place: str) -> Message:
+        try:
+            return generator.generate(_request(writing, row)).message
+        except (ModelError, DataError) as error:
+            kind = DataError if isinstance(error, ContextOverflowError) else type(error)
+            raise kind(f"{place}: {error}") from error
+
+    pool = ThreadPoolExecutor(CONCURRENCY)
+    try:
+        yield from pool.map(answer, rows, places)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _request(writing: Writing, row: Example) -> GenerationRequest:
@@ -171,19 +221,23 @@ def _request(writing: Writing, row: Example) -> GenerationRequest:
     return GenerationRequest(messages=writing.asked(row), tools=tools, max_tokens=MAX_ANSWER_TOKENS)
 
 
-def _questions(data: Path) -> list[Example]:
-    """Conversations to be answered; those that end with the user's message are allowed here. Raises DataError."""
-    answer = {"role": "assistant", "content": ""}
-    rows: list[Example] = []
+def _questions(data: Path) -> dict[int, Example]:
+    """Conversations to be answered, by their lines; those that end with the user's message are allowed here. Raises DataError."""
+    rows: dict[int, Example] = {}
     for line, told in read_objects(data):
-        messages = told.get("messages")
-        ends = isinstance(messages, list) and messages and isinstance(messages[-1], dict) and messages[-1].get("role") == "assistant"
         try:
-            rows.append(ChatExample.model_validate({**told, "messages": messages if ends or not isinstance(messages, list) else [*messages, answer]}))
-        except ValueError as error:
-            raise DataError(f"'{data}' line {line}: {error!s:.300}") from error
+            rows[line] = ChatExample.model_validate(_with_answer(told))
+        except ValidationError as error:
+            raise DataError(f"'{data}' line {line}: {first_fault(error, ChatExample)}") from error
     return rows
 
 
-def _is_chinese(text: str) -> bool:
-    return sum("一" <= char <= "鿿" for char in text) * 4 > len(text)
+def _with_answer(told: Mapping[str, Any]) -> dict[str, Any]:
+    """A conversation that ends with an answer, empty where it has none; which messages are learnt is nothing to a prediction."""
+    row = {name: value for name, value in told.items() if name != "train"}
+    messages = row.get("messages")
+    if not isinstance(messages, list):
+        return row
+    plain = [{k: v for k, v in one.items() if k != "train"} if isinstance(one, dict) else one for one in messages]
+    ends = bool(plain) and isinstance(plain[-1], dict) and plain[-1].get("role") == "assistant"
+    return {**row, "messages": plain if ends or not plain else [*plain, {"role": "assistant", "content": ""}]}

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from noria.errors import DependencyError
+from noria.errors import ConfigError, DependencyError
 from noria.lifecycle.datasets import Dataset
 from noria.lifecycle.releases import Records, is_artifact
 from noria.lifecycle.trial import Progress
@@ -55,6 +55,8 @@ def tune(records: Records, base: Base, dataset: Dataset, replay: list[Path], min
         ) from error
 
     config = records.project.section("train", TuneConfig, {"minutes": minutes, "seed": seed})
+    if config.method == "prompt":
+        raise ConfigError('`[train] method` is "prompt"; a release needs one of: lora, dora, full. `noria tune` makes prompts.')
     rendering = records.project.section("model", ModelConfig).rendering
 
     def report(step: TrainProgress) -> None:

@@ -1,33 +1,26 @@
 """Measuring any model on task data, alone or against another on the same items.
 
 In: names of models (a release, a folder, a GGUF file, base weights, a URL) and a file. Out: means with intervals, and with a second model the
-paired effect, its interval, test and p. Tasks so far: `tools` (a chat task file; each message trained on is one decision) and `suite` (`evals/`).
+paired effect, its interval, test and p. Here: `tools` and `chat` (a chat task file; each message trained on is one decision) and `suite`
+(`evals/`); the tasks that have rows with one right answer are in `measure_heads`.
 """
 
 import json
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
-import numpy as np
 
 from noria.config import Project
+from noria.data.examples import HeadTask
 from noria.engine import EngineConfig, open_generator
-from noria.errors import DataError, ModelError
-from noria.evaluate.paired import (
-    group_shares,
-    group_sums,
-    is_grouped,
-    mcnemar_two_sided,
-    paired_bootstrap,
-    paired_counts,
-    score_interval,
-    sign_flip_better,
-    wilson_interval,
-)
+from noria.errors import ConfigError, DataError, ModelError
+from noria.evaluate.counted import Counted
+from noria.evaluate.intervals import intervals
+from noria.evaluate.paired import compare, minimum_detectable_effect
 from noria.evaluate.suites import Item, Suite, SuiteRun, chat_suite, item_request, load_suite, run_suite
 from noria.lifecycle.releases import Records
 from noria.lifecycle.trial import Progress, as_served
@@ -38,36 +31,76 @@ from noria.serve import first_release
 from noria.store import write_file
 
 TASKS = ("tools", "chat", "suite")
-HEAD_TASKS = ("classify", "tag", "answer")
-"""Tasks of folders that `noria tune` made."""
+CASES = "cases.json"
+"""What says that a folder holds cases instead of weights."""
+ROW_TASKS = (*get_args(HeadTask), "summarize", "rewrite")
+"""Tasks whose rows have one right answer each."""
+TWO_SIDED = 0.05
+DISCORDANCE = 0.3
+"""Share of rows on which two models are taken to differ where it is told beforehand what can be found."""
+Say = Callable[[str], None]
 
 
-def measure(folder: Path | None, model: str, task: str, data: Path, *, against: str | None, out: Path | None, progress: Progress) -> dict[str, Any]:
+def measure(
+    folder: Path | None,
+    model: str,
+    task: str,
+    data: Path,
+    *,
+    against: str | None,
+    out: Path | None,
+    progress: Progress,
+    say: Say = lambda _: None,
+) -> dict[str, Any]:
     """Run `model` (and `against`) on `data` and report.
+
+    Args:
+        say: told what is to be known before the models run, one sentence at a time.
 
     Raises:
         DataError: unknown task, or a file that breaks its format.
         ConfigError: no model of this name, or a release named outside a project.
     """
-    if task in HEAD_TASKS:
-        from noria.lifecycle.measure_heads import measure_head  # imports torch
+    if out is not None and out.suffix.lower() in (".html", ".htm"):
+        raise ConfigError(f"`--out` is '{out}'; the report is JSON, and its page stands beside it. Give '{out.with_suffix('.json')}'.")
+    if task in ROW_TASKS:
+        from noria.lifecycle.measure_heads import measure_rows  # imports torch
 
-        return measure_head(model, task, data, against=against, out=out, progress=progress)
+        return measure_rows(model, task, data, against=against, out=out, progress=progress, say=say)
     if task not in TASKS:
-        raise DataError(f"`--task` is {task!r}; allowed: {', '.join((*TASKS, *HEAD_TASKS))}.")
+        raise DataError(f"`--task` is {task!r}; allowed: {', '.join((*TASKS, *ROW_TASKS))}.")
     suite = load_suite(data) if task == "suite" else chat_suite(data, data.stem)
-    groups = [item.group or item.id for item in suite.items]
-    if against is not None and suite.kind != "pass" and len(suite.items) < 2:
-        raise DataError(f"'{data}' holds one item; a comparison of scores needs two or more.")
-    if against is not None and is_grouped(groups) and len(set(groups)) < 2:
-        raise DataError(f"'{data}' holds one conversation; a comparison needs decisions of two or more.")
+    planned = {} if against is None else plan(data, [item.group or item.id for item in suite.items], say)
+    for name in (model, against):
+        if name is not None:
+            _find(folder, name)
     run = _run(folder, model, suite, progress)
     report: dict[str, Any] = {"task": task, "model": model, "data": str(data), "n": len(run.results), **_metrics(run)}
     if against is not None:
-        report |= {"against": against, **_compared(_run(folder, against, suite, progress), run)}
+        report |= {"against": against, **planned, **_compared(_run(folder, against, suite, progress), run)}
     if out is not None:
-        write_file(out, [json.dumps(report, indent=2, ensure_ascii=False) + "\n"])
+        write_report(report, out)
     return report
+
+
+def plan(data: Path, groups: Sequence[str], say: Say) -> dict[str, float]:
+    """Say which effect so many rows can show, before anything runs. Raises DataError where they can show none."""
+    n = len(set(groups))
+    if n < 2:
+        what = "one row" if len(groups) == 1 else "rows of one conversation or context"
+        raise DataError(f"'{data}' holds {what}; a comparison needs two or more.")
+    effect = minimum_detectable_effect(n, TWO_SIDED / 2, discordance=DISCORDANCE)
+    counted = f"{len(groups)} rows" if n == len(groups) else f"{len(groups)} rows of {n} conversations or contexts"
+    say(
+        f"{counted}: where two models differ on {DISCORDANCE:.0%} of them, a gap of {effect:.3f} between their shares of right rows "
+        "is found in four of five cases."
+    )
+    return {"detectable": effect, "discordance": DISCORDANCE}
+
+
+def write_report(report: dict[str, Any], out: Path) -> None:
+    """Write a report as JSON. Raises StoreError."""
+    write_file(out, [json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"])
 
 
 def _run(folder: Path | None, name: str, suite: Suite, progress: Progress) -> SuiteRun:
@@ -75,10 +108,35 @@ def _run(folder: Path | None, name: str, suite: Suite, progress: Progress) -> Su
         return run_suite(suite, generator, make_request=make_request, progress=lambda done, total: progress(name, done, total))
 
 
+def _find(folder: Path | None, name: str) -> None:
+    """Raise as `_opened` does where there is no such model, before any model runs."""
+    if _is_release(name):
+        with Records.open(_project(folder)) as records:
+            if name != "live":
+                records.releases.get(name)
+    else:
+        check_plain(name)
+
+
+def check_plain(name: str) -> None:
+    """Raise as `open_plain` does where there is no such model, without opening it."""
+    if not name.startswith(("http://", "https://")) and not holds_cases(name):
+        resolve(name)
+
+
+def holds_cases(name: str) -> bool:
+    """Whether a folder was made by a method that trains nothing."""
+    return (Path(name) / CASES).is_file()
+
+
+def _is_release(name: str) -> bool:
+    return name == "live" or (name[:1] == "r" and name[1:].isdigit()) or name.startswith("rel_")
+
+
 @contextmanager
 def _opened(folder: Path | None, name: str) -> Generator[tuple[TextGenerator, Callable[[Item], GenerationRequest]]]:
     """The generator of a name, and how it is asked: a release as its agent would, anything else with the item's own messages."""
-    if name == "live" or (name[:1] == "r" and name[1:].isdigit()) or name.startswith("rel_"):
+    if _is_release(name):
         with Records.open(_project(folder)) as records:
             live = first_release(records.project, records.releases, records.artifacts)
             release = live if name == "live" else records.releases.get(name)
@@ -101,6 +159,10 @@ def _project(folder: Path | None) -> Project:
 
 def open_plain(name: str) -> TextGenerator:
     """The generator of a folder, file, base name or URL, without a project. Raises ConfigError, ModelError."""
+    if holds_cases(name):
+        from noria.lifecycle.untrained import CaseGenerator, Untrained  # imports torch
+
+        return CaseGenerator(Untrained.open(Path(name), open_plain))
     if name.startswith(("http://", "https://")):
         url, _, model = name.partition("#")
         return open_generator(EngineConfig(kind="remote", url=url, model=model or _first_model(url)), Path.cwd())
@@ -118,44 +180,30 @@ def _first_model(url: str) -> str:
 
 
 def _metrics(run: SuiteRun) -> dict[str, Any]:
-    """Mean and 95 % interval of each metric: Wilson's for shares, bootstrap for scores."""
-    columns: dict[str, list[float]] = {run.kind: [r.value for r in run.results]}
+    """Mean and 95 % interval of each metric, over the items that have it."""
+    group_of = dict(zip(run.expected_ids, run.groups, strict=True))
+    columns: dict[str, dict[str, float]] = {run.kind: {r.id: r.value for r in run.results}}
     for result in run.results:
         for name, value in result.metrics.items():
-            columns.setdefault(name, []).append(value)
-    means: dict[str, float] = {}
-    intervals: dict[str, tuple[float, float]] = {}
+            columns.setdefault(name, {})[result.id] = value
+    found: dict[str, tuple[float, float]] = {}
     for name, values in columns.items():
-        means[name] = sum(values) / len(values)
-        if run.kind == "pass":
-            intervals[name] = wilson_interval(round(sum(values)), len(values))
-        elif len(values) > 1:
-            intervals[name] = paired_bootstrap(np.zeros(len(values)), values).interval
-        else:
-            intervals[name] = (means[name], means[name])
-    return {"metrics": means, "intervals": intervals}
+        found |= intervals([_counted(run.kind, name, list(values.values()))], [group_of[i] for i in values])
+    return {"metrics": {name: sum(values.values()) / len(values) for name, values in columns.items()}, "intervals": found}
 
 
-def _compared(before: SuiteRun, after: SuiteRun) -> Mapping[str, Any]:
-    values = _by_id(before)
-    pairs = [(values[r.id], r.value) for r in after.results]
-    if before.kind == "pass":
-        if is_grouped(after.groups):
-            return _conversations_compared(before, after)
-        counts = paired_counts([x > 0.5 for x, _ in pairs], [y > 0.5 for _, y in pairs])
-        interval, p = score_interval(counts.gains, counts.losses, counts.n), mcnemar_two_sided(counts.gains, counts.losses)
-        return {"effect": counts.effect, "interval": interval, "test": "exact McNemar, two-sided", "p": p}
-    boot = paired_bootstrap([x for x, _ in pairs], [y for _, y in pairs])
-    return {"effect": boot.effect, "interval": boot.interval, "test": "paired bootstrap (BCa), two-sided", "p": min(1.0, 2 * min(boot.p, 1 - boot.p))}
+def counted(run: SuiteRun) -> Counted:
+    """The value of each item, in the order of the suite."""
+    values = _by_id(run)
+    return _counted(run.kind, run.kind, [values[i] for i in run.expected_ids])
 
 
-def _conversations_compared(before: SuiteRun, after: SuiteRun) -> Mapping[str, Any]:
-    """As `_compared`, counting conversations, since decisions of one are not independent."""
-    x, y = ([values[i] for i in after.expected_ids] for values in (_by_id(before), _by_id(after)))
-    boot = paired_bootstrap(group_shares(x, after.groups), group_shares(y, after.groups))
-    gains = group_sums(np.subtract(y, x), after.groups)
-    p = min(1.0, 2 * min(sign_flip_better(gains), sign_flip_better(-gains)))
-    return {"effect": boot.effect, "interval": boot.interval, "test": "exact sign-flip test of conversations, two-sided", "p": p}
+def _counted(kind: str, name: str, values: Sequence[float]) -> Counted:
+    return Counted.passed(name, [value > 0.5 for value in values]) if kind == "pass" else Counted.mean(name, values)
+
+
+def _compared(before: SuiteRun, after: SuiteRun) -> dict[str, Any]:
+    return compare(counted(before), counted(after), after.groups, after.kind)
 
 
 def _by_id(run: SuiteRun) -> dict[str, float]:

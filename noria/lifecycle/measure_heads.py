@@ -1,73 +1,145 @@
-"""Measuring tuned folders on the task file they are for, alone or two of them on the same rows.
+"""Measuring models on task files whose rows have one right answer: tuned folders with a head, and models that write summaries or rewordings.
 
-Intervals of metrics are percentiles over rows drawn anew (Efron and Tibshirani 1993); the comparison goes by each row's own value: exact McNemar
-where it is right or wrong, a paired bootstrap where it is a share.
+In: a task file, a model and perhaps another. Out: a report with intervals, and of two models the comparison on the same rows; as JSON, and as a page
+beside it. Both models are found to be there and made for the task before the first one runs. Rows that share a conversation, or a context that
+questions are asked about, are drawn and compared together.
 """
 
-import json
-import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
-from noria.data import Example
-from noria.data.task_checks import read_file
-from noria.errors import ConfigError
-from noria.evaluate.paired import mcnemar_two_sided, minimum_detectable_effect, paired_bootstrap, paired_counts, score_interval
+from noria.data import Example, Task
+from noria.data.task_checks import OUT_OF_SCOPE, TaskFile, check_labels, check_tags, in_both, names_of, read_file
+from noria.data.tasks import numbered_rows
+from noria.errors import ConfigError, DataError
+from noria.evaluate.intervals import intervals
+from noria.evaluate.paired import compare
 from noria.evaluate.report import details, write_page
-from noria.evaluate.scores import Scores, score
-from noria.lifecycle.adapt import head_task, run_head
+from noria.evaluate.scores import score
+from noria.evaluate.suites import chat_suite
+from noria.lifecycle.adapt_writing import Writing, WritingTask, written
+from noria.lifecycle.asking import Known, open_folder
+from noria.lifecycle.measure import Say, check_plain, open_plain, plan, write_report
+from noria.lifecycle.standing import Standing, group_of, standing_on_rows, standing_on_suite
 from noria.lifecycle.trial import Progress
-from noria.store import write_file
+from noria.store import read_told
+from noria.train.task import DONE
 
-NUM_RESAMPLES = 200
-TWO_SIDED = 0.05
+Predict = Callable[[Sequence[Example], Progress], list[Mapping[str, Any]]]
+"""What a model says of rows, in their order."""
 
 
-def measure_head(model: str, task: str, data: Path, *, against: str | None, out: Path | None, progress: Progress) -> dict[str, Any]:
-    """Run a tuned folder (and another) on `data` and report; `out` gets the report, and an HTML page beside it. Raises DataError, ConfigError."""
-    kind = head_task(task)
-    rows = list(read_file(data, kind).rows.values())
-    said = _said(model, kind, rows, progress)
-    found = score(kind, rows, said)
-    report: dict[str, Any] = {"task": task, "model": model, "data": str(data), "n": len(rows), "main": found.main, "metrics": dict(found.metrics)}
-    report |= {"intervals": _intervals(kind, rows, said), "by_class": found.by_class}
+def measure_rows(model: str, task: str, data: Path, *, against: str | None, out: Path | None, progress: Progress, say: Say) -> dict[str, Any]:
+    """Run a model (and another) on `data` and report; `out` gets the report, and an HTML page beside it.
+
+    Raises:
+        ConfigError: a model was made for another task.
+        DataError: `data` breaks its format, or its rows are of another kind than the model's.
+        ArtifactError, ModelError: a folder was not tuned, or cannot be read.
+    """
+    file = read_file(data, cast(Task, task))
+    rows = list(file.rows.values())
+    groups = [group_of(row, str(line)) for line, row in file.rows.items()]
+    planned = {} if against is None else plan(data, groups, say)
+    asked = opened(model, task, file, say)
+    asked_before = None if against is None else opened(against, task, file, say)
+    seen, seen_before = _seen(model, task, file, say), None if against is None else _seen(against, task, file, say)
+    report: dict[str, Any] = {"task": task, "model": model, "data": str(data), "n": len(rows), "in_training_file": seen}
+    said = asked(rows, progress)
+    found = score(task, rows, said)
+    report |= {"main": found.main, "metrics": dict(found.metrics), "intervals": intervals(found.made, groups), "by_class": found.by_class}
     before = None
-    if against is not None:
-        earlier = _said(against, kind, rows, progress)
-        before = earlier, score(kind, rows, earlier)
-        report |= {"against": against, "metrics_against": dict(before[1].metrics), **compared(before[1], found)}
+    if asked_before is not None:
+        earlier = asked_before(rows, progress)
+        before = earlier, score(task, rows, earlier)
+        report |= {"against": against, "metrics_against": dict(before[1].metrics), **planned, "in_training_file_against": seen_before}
+        report |= compare(before[1].compared, found.compared, groups, found.main)
     report |= details(rows, said, found, before)
     if out is not None:
-        write_file(out, [json.dumps(report, indent=2, ensure_ascii=False) + "\n"])
+        write_report(report, out)
         write_page(report, out.with_suffix(".html"))
     return report
 
 
-def compared(before: Scores, after: Scores) -> Mapping[str, Any]:
-    """Effect, interval, test and p of two models on the same rows."""
-    if set(before.values) | set(after.values) <= {0.0, 1.0}:
-        counts = paired_counts([x > 0.5 for x in before.values], [y > 0.5 for y in after.values])
-        interval, p = score_interval(counts.gains, counts.losses, counts.n), mcnemar_two_sided(counts.gains, counts.losses)
-        differ = max(counts.gains + counts.losses, 1) / counts.n
-        detectable = minimum_detectable_effect(counts.n, TWO_SIDED / 2, discordance=differ)
-        return {"effect": counts.effect, "interval": interval, "test": "exact McNemar, two-sided", "p": p, "detectable": detectable}
-    if len(after.values) < 2:
-        raise ConfigError("One row cannot be compared; give two or more.")
-    boot = paired_bootstrap(before.values, after.values)
-    return {"effect": boot.effect, "interval": boot.interval, "test": "paired bootstrap (BCa), two-sided", "p": min(1.0, 2 * min(boot.p, 1 - boot.p))}
+def standing_of(name: str, task: str, file: TaskFile, report: Callable[[str, float, float], None]) -> Standing:
+    """What a model is worth on the rows of a file; of `chat` and `tools` on as many answers as it has rows. Raises as `measure_rows`."""
+
+    def told(done: int, total: int) -> None:
+        report(f"asking ({Path(name).name})", done, total)
+
+    if task in ("chat", "tools"):
+        generator = open_plain(name)
+        try:
+            return standing_on_suite(chat_suite(file.path, file.path.stem, len(file.rows)), generator, told)
+        finally:
+            generator.close()
+    said = opened(name, task, file, lambda _: None)(list(file.rows.values()), lambda _, done, total: told(int(done), int(total)))
+    return standing_on_rows(task, file.rows, said, lambda _done, _total: None)
 
 
-def _said(model: str, task: str, rows: Sequence[Example], progress: Progress) -> list[Mapping[str, Any]]:
-    report: Callable[[str, float, float], None] = lambda _, done, total: progress(model, int(done), int(total))  # noqa: E731
-    return [one.output for one in run_head(Path(model), task, rows, report)]
+def opened(name: str, task: str, file: TaskFile, say: Say) -> Predict:
+    """A model that is there, made for the task and for rows such as these. Raises as `measure_rows`."""
+    if task in get_args(WritingTask):
+        return _opened_to_write(name, cast(WritingTask, task))
+    known, predictions = open_folder(Path(name), task)
+    _check_rows(name, known, file, say)
+
+    def predict(rows: Sequence[Example], progress: Progress) -> list[Mapping[str, Any]]:
+        said: list[Mapping[str, Any]] = []
+        for one in predictions(rows):
+            said.append(one)
+            progress(name, len(said), len(rows))
+        return said
+
+    return predict
 
 
-def _intervals(task: str, rows: Sequence[Example], said: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float]]:
-    rng = random.Random(0)
-    columns: dict[str, list[float]] = {}
-    for _ in range(NUM_RESAMPLES):
-        drawn = rng.choices(range(len(rows)), k=len(rows))
-        for name, value in score(task, [rows[i] for i in drawn], [said[i] for i in drawn]).metrics.items():
-            columns.setdefault(name, []).append(value)
-    return {name: (sorted(values)[NUM_RESAMPLES // 40], sorted(values)[-NUM_RESAMPLES // 40 - 1]) for name, values in columns.items()}
+def _opened_to_write(name: str, task: WritingTask) -> Predict:
+    writing = Writing.read(Path(name), task)
+    if writing.task != task:
+        raise ConfigError(f"'{name}' was tuned for the task {writing.task!r}, not {task!r}. Give `--task {writing.task}`, or another model.")
+    check_plain(name)
+
+    def predict(rows: Sequence[Example], progress: Progress) -> list[Mapping[str, Any]]:
+        answers = written(name, writing, rows, lambda _, done, total: progress(name, done, total))
+        return [{"target": answer.content} for answer in answers]
+
+    return predict
+
+
+def _check_rows(name: str, told: Known, file: TaskFile, say: Say) -> None:
+    """Refuse rows that the model cannot be measured by, and say what it cannot know."""
+    if told.task == "classify":
+        check_labels(file, told.several, f"'{name}'")
+    if told.scheme is not None:
+        check_tags(file, told.scheme)
+    known = {*told.labels, OUT_OF_SCOPE} if told.says_none else set(told.labels)
+    strange = {line: names for line, row in file.rows.items() if (names := sorted(set(names_of(row)) - known))} if known else {}
+    if strange:
+        line, names = next(iter(strange.items()))
+        say(f"{len(strange)} rows of '{file.path}' have labels that '{name}' does not know ({names[0]!r} in line {line} first); they count as wrong.")
+
+
+def _seen(name: str, task: str, file: TaskFile, say: Say) -> int | None:
+    """How many rows ask what a row of the training file asks; None where that file is not to be found any more."""
+    trained = _training_file(Path(name), task)
+    if trained is None:
+        return None
+    lines = in_both(file, trained)
+    if lines:
+        first = f"line {lines[0]} first"
+        say(f"{len(lines)} of {len(file.rows)} rows of '{file.path}' ask what '{trained.path}' asks, from which '{name}' learnt ({first}).")
+    return len(lines)
+
+
+def _training_file(folder: Path, task: str) -> TaskFile | None:
+    """The file that a folder was tuned on, if it is still there as it was."""
+    if not (folder / DONE).is_file():
+        return None
+    path, size = read_told(folder / DONE, "request")["request"]["files"][0]
+    try:
+        same = Path(path).stat().st_size == size
+        return TaskFile(path=Path(path), rows=dict(numbered_rows(Path(path), cast(Task, task)))) if same else None
+    except (OSError, DataError):
+        return None

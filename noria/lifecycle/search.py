@@ -1,8 +1,9 @@
 """A search for better settings: trials of a task's tuning, chosen by what earlier ones found (TPE, Bergstra et al. 2011), poor ones ended early.
 
-In: a request of `noria tune` and how many trials. Out: the best trial's folder as `--out`, with `search.json` (every trial, what mattered) beside it.
-Trials stand in a database file in the folder, so that a killed search goes on: a trial that was running is run to its end with the settings it has,
-and each trial's draw depends on the seed, its number and the trials before it alone. The evaluation file decides; no test file is ever read.
+In: a request of `noria tune`, what is drawn and how many trials. Out: the best trial's folder as `--out`, with `search.json` (every trial, what
+mattered) and its picture beside it. Trials stand in a database file in the folder, so that a killed search goes on: a trial that was running is run
+to its end with the settings it has, and each draw depends on the seed, the trial's number, the setting and the trials before it alone. A trial whose
+training fails counts as one that found nothing. The evaluation file decides; no test file is ever read.
 """
 
 import json
@@ -12,22 +13,25 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from noria.errors import ConfigError
-from noria.store import claim, write_file
+from noria.errors import ConfigError, ModelError
+from noria.lifecycle.search_picture import draw_search
+from noria.lifecycle.search_space import Space
+from noria.store import claim, finished, write_file
+from noria.store.claim import read_told
 from noria.store.files import disk_errors
 from noria.train.task import DONE, Report, Say, Tuned, Watch
-from noria.train.task_config import LEARNING_RATES, TaskConfig
+from noria.train.task_config import TaskConfig
 
-SCRATCH, NAME = ".search", "search.json"
+SCRATCH, NAME, PICTURE = ".search", "search.json", "search.svg"
 Try = Callable[[TaskConfig, Path, Report, Watch], Tuned]
 """Tunes with these settings into this folder."""
-RATE_RANGE = 4.0
-"""How far a trial's rate may be from the default, in both directions."""
+MAX_SEED = 2**32
 
 
-def search(config: TaskConfig, num_trials: int, request: Mapping[str, Any], out: Path, tuned: Try, report: Report, say: Say) -> Tuned:
+def search(config: TaskConfig, space: Space, num_trials: int, request: Mapping[str, Any], out: Path, tuned: Try, report: Report, say: Say) -> Tuned:
     """Run trials until there are `num_trials`, and leave the best one's folder as `out`.
 
     Args:
@@ -36,47 +40,67 @@ def search(config: TaskConfig, num_trials: int, request: Mapping[str, Any], out:
 
     Raises:
         ConfigError: fewer than two trials, or an `out` that was begun otherwise.
+        ModelError: every trial failed; `out` is as it was before.
     """
     if num_trials < 2:
         raise ConfigError(f"`--search` is {num_trials}; give the number of trials, at least 2.")
     scratch = out / SCRATCH
-    if not (out / DONE).is_file():
-        claim(out, scratch, request, "noria tune --search")
-        study = _study(scratch, _default(config))
-        _run_trials(study, config, num_trials, scratch, tuned, report, say)
-        _keep_best(study, out, scratch)
-    told = json.loads((out / DONE).read_text(encoding="utf-8"))
+    if told := finished(out, DONE, scratch, request, "metrics"):
+        return Tuned(folder=out, metrics=told["metrics"])
+    claim(out, scratch, request, "noria tune --search")
+    study = _study(scratch, space)
+    _run_trials(study, config, space, num_trials, scratch, tuned, report, say)
+    metrics = _keep_best(study, request, out, scratch)
     shutil.rmtree(scratch, ignore_errors=True)
-    return Tuned(folder=out, metrics=told["metrics"])
+    return Tuned(folder=out, metrics=metrics)
 
 
-def _study(scratch: Path, default: dict[str, Any]) -> optuna.Study:
+def _study(scratch: Path, space: Space) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2)
     storage = f"sqlite:///{scratch / 'trials.db'}"
-    study = optuna.create_study(study_name="search", storage=storage, direction="maximize", pruner=pruner, load_if_exists=True)
+    study = optuna.create_study(
+        study_name="search", storage=storage, direction="maximize", sampler=_sampler(0, 1), pruner=pruner, load_if_exists=True
+    )
     if not study.trials:
-        study.enqueue_trial(default)
+        study.enqueue_trial(dict(space.default))
     return study
 
 
-def _run_trials(study: optuna.Study, config: TaskConfig, num_trials: int, scratch: Path, tuned: Try, report: Report, say: Say) -> None:
+def _run_trials(study: optuna.Study, config: TaskConfig, space: Space, num_trials: int, scratch: Path, tuned: Try, report: Report, say: Say) -> None:
     minutes = None if config.minutes is None else config.minutes / num_trials
     while True:
         begun = [trial for trial in study.trials if trial.state == TrialState.RUNNING]
         if not begun and sum(trial.state.is_finished() for trial in study.trials) >= num_trials:
             return
-        number = begun[0].number if begun else sum(trial.state != TrialState.WAITING for trial in study.trials)
-        study.sampler = optuna.samplers.TPESampler(seed=config.seed * 100_003 + number, n_startup_trials=min(6, num_trials // 2))
         trial = optuna.Trial(study, begun[0]._trial_id) if begun else study.ask()  # pyright: ignore[reportPrivateUsage]
-        settings = config.model_copy(update={**_drawn(trial, _default(config)), "minutes": minutes})
-        value = _value_of(study, trial, settings, scratch / f"trial-{number}", tuned, report)
-        best = max(t.value for t in study.trials if t.value is not None) if value is None else max(value, study.best_value)
-        say(f"Trial {number + 1} of {num_trials}: {'ended early' if value is None else f'{value:.4f}'}; best so far {best:.4f}.")
+        drawn = _drawn(study, trial, space, config.seed, num_trials)
+        settings = TaskConfig.model_validate({**config.model_dump(), **drawn, "minutes": minutes})
+        _run_trial(study, trial, settings, scratch / _folder(trial.number), tuned, report)
+        _drop_losers(study, scratch)
+        say(_sentence(study, trial.number, num_trials))
 
 
-def _value_of(study: optuna.Study, trial: optuna.Trial, settings: TaskConfig, folder: Path, tuned: Try, report: Report) -> float | None:
-    """Run a trial and tell the study; None where it was ended early."""
+def _drawn(study: optuna.Study, trial: optuna.Trial, space: Space, seed: int, num_trials: int) -> dict[str, Any]:
+    """The settings of a trial; those that it has already stay."""
+    drawn: dict[str, Any] = {}
+    for place, (name, among) in enumerate(space.ranges.items()):
+        own_seed = ((seed * 100_003 + trial.number) * 101 + place) % MAX_SEED  # of each draw, so that a kill between two changes none
+        study.sampler = _sampler(own_seed, min(6, num_trials // 2))
+        if isinstance(among, FloatDistribution):
+            drawn[name] = trial.suggest_float(name, among.low, among.high, log=among.log)
+        else:
+            drawn[name] = trial.suggest_categorical(name, among.choices)
+    return drawn
+
+
+def _sampler(seed: int, num_random: int) -> optuna.samplers.TPESampler:
+    """Draws each setting by itself, from the trials that are over: what is begun may be drawn in part."""
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=num_random, multivariate=False, constant_liar=False)
+
+
+def _run_trial(study: optuna.Study, trial: optuna.Trial, settings: TaskConfig, folder: Path, tuned: Try, report: Report) -> None:
+    """Run a trial and tell the study what came of it."""
     known = study.trials[trial.number].intermediate_values
 
     def watch(number: int, score: float) -> None:
@@ -88,52 +112,68 @@ def _value_of(study: optuna.Study, trial: optuna.Trial, settings: TaskConfig, fo
     try:
         value = float(tuned(settings, folder, report, watch).metrics["score"])
     except optuna.TrialPruned:
-        shutil.rmtree(folder, ignore_errors=True)
         study.tell(trial.number, state=TrialState.PRUNED)
-        return None
-    study.tell(trial.number, value)
-    return value
+    except ModelError as error:  # the same settings would fail again
+        trial.set_user_attr("error", str(error))
+        study.tell(trial.number, state=TrialState.FAIL)
+    else:
+        study.tell(trial.number, value)
 
 
-def _default(config: TaskConfig) -> dict[str, Any]:
-    """The settings that the first trial has."""
-    rate = config.learning_rate or LEARNING_RATES[config.method]
-    names = ("batch", "head_rate", "dropout", "weight_decay", "warmup", "label_smoothing")
-    return {"learning_rate": rate, **{name: getattr(config, name) for name in names}}
+def _folder(number: int) -> str:
+    return f"trial-{number}"
 
 
-def _drawn(trial: optuna.Trial, default: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a trial."""
-    rate = default["learning_rate"]
-    return {
-        "learning_rate": trial.suggest_float("learning_rate", rate / RATE_RANGE, rate * RATE_RANGE, log=True),
-        "batch": trial.suggest_categorical("batch", sorted({16, 32, 64, default["batch"]})),
-        "head_rate": trial.suggest_float("head_rate", 0.5, 50.0, log=True),
-        "dropout": trial.suggest_categorical("dropout", list(dict.fromkeys([None, 0.1, 0.2, default["dropout"]]))),
-        "weight_decay": trial.suggest_float("weight_decay", 0.0, 0.1),
-        "warmup": trial.suggest_float("warmup", 0.0, 0.3),
-        "label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.2),
-    }
+def _best(study: optuna.Study) -> FrozenTrial | None:
+    """The trial with the best score, of equal ones the first; None where none was run to its end."""
+    done = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
+    return min(done, key=lambda trial: (-(trial.value or 0.0), trial.number)) if done else None
 
 
-def _keep_best(study: optuna.Study, out: Path, scratch: Path) -> None:
-    best = study.best_trial
-    told = {
-        "trials": [_row(trial) for trial in study.trials],
-        "best": best.number,
-        "importance": _importance(study),
-    }
+def _drop_losers(study: optuna.Study, scratch: Path) -> None:
+    """Remove the weights of all trials but the best: together they can fill a disk."""
+    best = _best(study)
+    for trial in study.trials:
+        if trial.state.is_finished() and trial != best:
+            shutil.rmtree(scratch / _folder(trial.number), ignore_errors=True)
+
+
+def _sentence(study: optuna.Study, number: int, num_trials: int) -> str:
+    trial, best = study.trials[number], _best(study)
+    ended = {TrialState.PRUNED: "ended early", TrialState.FAIL: f"failed ({trial.user_attrs.get('error')})"}
+    found = ended.get(trial.state) or f"{trial.value:.4f}"
+    return f"Trial {number + 1} of {num_trials}: {found}" + (f"; best so far {best.value:.4f}." if best else ".")
+
+
+def _keep_best(study: optuna.Study, request: Mapping[str, Any], out: Path, scratch: Path) -> dict[str, Any]:
+    """Copy the best trial's folder to `out` and tell of the search; returns the trial's metrics.
+
+    Raises:
+        ModelError: every trial failed. The folder is removed, so that other settings can be tried.
+    """
+    best = _best(study)
+    if best is None:
+        error = study.trials[-1].user_attrs.get("error")
+        del study
+        shutil.rmtree(out)
+        raise ModelError(f"None of the trials could be trained; the last one: {error}")
+    rows, importance = [_row(trial) for trial in study.trials], _importance(study)
     with disk_errors(out):
-        folder = scratch / f"trial-{best.number}"
-        for made in sorted(folder.iterdir(), key=lambda path: path.name == DONE):  # what says that all is there comes last
-            if made.name == DONE:
-                write_file(out / NAME, [json.dumps(told, indent=2) + "\n"])
+        folder = scratch / _folder(best.number)
+        told = read_told(folder / DONE, "metrics")
+        for made in (path for path in folder.iterdir() if path.name != DONE):
             shutil.copytree(made, out / made.name, dirs_exist_ok=True) if made.is_dir() else shutil.copyfile(made, out / made.name)
+    write_file(out / NAME, [json.dumps({"trials": rows, "best": best.number, "importance": importance}, indent=2, ensure_ascii=False) + "\n"])
+    draw_search(rows, importance, out / PICTURE)
+    told |= {"request": request, "trial": best.params}  # the folder was made by the search, not by one trial's request
+    write_file(out / DONE, [json.dumps(told, indent=2, ensure_ascii=False) + "\n"])
+    return told["metrics"]
 
 
 def _row(trial: FrozenTrial) -> dict[str, Any]:
     seconds = None if trial.duration is None else round(trial.duration.total_seconds(), 1)
-    return {"number": trial.number, "state": trial.state.name.lower(), "score": trial.value, "seconds": seconds, "settings": trial.params}
+    told = {"number": trial.number, "state": trial.state.name.lower(), "score": trial.value, "seconds": seconds, "settings": trial.params}
+    return told | trial.user_attrs
 
 
 def _importance(study: optuna.Study) -> dict[str, float]:

@@ -13,11 +13,12 @@ from noria.model.architectures import (
     new_model,
     num_parameters,
 )
-from noria.model.checkpoint import load_checkpoint, load_for_training, plain_checkpoint
+from noria.model.checkpoint import check_decoder, load_checkpoint, load_for_training, plain_checkpoint
 from noria.model.export import exact_gguf, export_gguf, requantize_gguf
 from noria.model.new_tokenizer import DENOISE_TOKENS, ENCODER_TOKENS, TokenizerKind, train_tokenizer
 from noria.model.registry import DEFAULT_BASE, BaseModel, ModelConfig, resolve
 from noria.model.render import Rendered, Renderer
+from noria.model.soft_tokens import soft_ids, with_soft_tokens
 from noria.model.tokenizer import IncrementalDecoder, Tokenizer, load_tokenizer
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Tokenizer",
     "TokenizerKind",
     "check_architecture",
+    "check_decoder",
     "exact_gguf",
     "export_gguf",
     "load_checkpoint",
@@ -47,5 +49,7 @@ __all__ = [
     "plain_checkpoint",
     "requantize_gguf",
     "resolve",
+    "soft_ids",
     "train_tokenizer",
+    "with_soft_tokens",
 ]

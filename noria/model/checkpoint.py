@@ -42,15 +42,18 @@ def load_checkpoint(folder: Path) -> "PreTrainedModel":
         from transformers import AutoModelForCausalLM
     except ImportError as error:
         raise DependencyError(_NEEDS_TORCH) from error
-    _check_decoder(folder)
+    check_decoder(folder)
     try:
         return AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32, local_files_only=True).eval()
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"The model in '{folder}' cannot be loaded: {error}.") from error
 
 
-def _check_decoder(folder: Path) -> None:
-    """Refuse a folder whose weights are of an encoder or encoder-decoder: transformers would make a decoder of them, with a random output layer."""
+def check_decoder(folder: Path) -> None:
+    """Refuse a folder whose weights are of an encoder or encoder-decoder: transformers would make a decoder of them, with a random output layer.
+
+    Raises ModelError.
+    """
     try:
         made_as: list[str] = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures") or []
     except (OSError, ValueError):

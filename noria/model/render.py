@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from noria.errors import ModelError
+from noria.model.soft_tokens import soft_ids
 from noria.model.template import ChatTemplate, visible_content
 from noria.model.tokenizer import Tokenizer
 from noria.model.tool_text import call_json, parse_calls, tools_block
@@ -53,6 +54,7 @@ class Renderer:
         self.style: Style = style or ("template" if re.search(r"\btools\b", template) else "chatml")
         self.call_format: CallFormat = "tagged" if self.style == "template" and "<tool_call>" in template else "single_key"
         self._template = ChatTemplate(tokenizer) if self.style == "template" else None
+        self._soft = list(soft_ids(tokenizer))
         if self.style == "chatml":
             self._start, self._end = tokenizer.special_id(TURN_START), tokenizer.special_id(TURN_END)
 
@@ -103,7 +105,7 @@ class Renderer:
     def _segments(self, messages: Sequence[Message], tools: Sequence[ToolSpec], open_turn: bool) -> list[_Segment]:
         if self._template is not None:
             return [_Segment(token_ids=ids, message=index) for ids, index in self._template.segments(messages, tools, open_turn)]
-        segments: list[_Segment] = []
+        segments = [_Segment(token_ids=self._soft)]
         for index, message in _with_tools(messages, tools):
             header = self._header(message.role)
             body = [*self.tokenizer.encode(self._body(message, tools)), self._end]

@@ -100,6 +100,14 @@ class Tokenizer:
         by_id = {token_id: token for token, token_id in self._full.get_vocab(with_added_tokens=True).items()}
         return [by_id.get(i, "") for i in range(max(by_id) + 1)]
 
+    def to_json(self) -> str:
+        """The tokenizer as `tokenizer.json` holds it."""
+        return self._full.to_str()
+
+    def replaced(self, full: FastTokenizer, chat_template: str | None) -> "Tokenizer":
+        """The same roles over another vocabulary and template."""
+        return Tokenizer(full, self.eos_token, full.id_to_token(self.pad_id), self.bos_token, chat_template, self._roles)
+
     def save(self, folder: Path) -> None:
         """Write `tokenizer.json` and `tokenizer_config.json` so that transformers reads them too."""
         self._full.save(str(folder / "tokenizer.json"))

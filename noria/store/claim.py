@@ -4,6 +4,7 @@ In: the folder, the scratch folder inside it, the settings and the files of a re
 """
 
 import json
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,25 @@ def claim(out: Path, scratch: Path, request: Mapping[str, Any], command: str) ->
             raise ConfigError(f"'{out}' is not empty and was not begun by `{command}`. Give a new folder with `--out`.")
         scratch.mkdir(parents=True, exist_ok=True)
     write_file(scratch / _NAME, [json.dumps(request, indent=2) + "\n"])
+
+
+def finished(out: Path, done: str, scratch: Path, request: Mapping[str, Any], *names: str) -> dict[str, Any] | None:
+    """What a finished folder tells of itself; None where it is still to be made.
+
+    Args:
+        done: name of the file that is written last; it tells `request` and `names`.
+        scratch: removed where the folder is finished: a kill may have left it.
+
+    Raises:
+        ConfigError: it was made for something else.
+        ArtifactError: what it tells cannot be read.
+    """
+    if not (out / done).is_file():
+        return None
+    told = read_told(out / done, "request", *names)
+    refuse_other(out, told["request"], request)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return told
 
 
 def claimed(scratch: Path) -> dict[str, Any]:

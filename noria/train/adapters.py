@@ -8,10 +8,11 @@ from transformers import PreTrainedModel
 
 from noria.errors import ModelError
 from noria.train.config import TuneConfig
+from noria.train.soft_prompt import has_soft_prompt, keep_soft_prompt, learn_soft_prompt
 
 
 def make_trainable(model: PreTrainedModel, config: TuneConfig) -> Any:
-    """The model with the weights of the method set to learn: itself (full), or wrapped in low-rank adapters.
+    """The model with the weights of the method set to learn: itself (full, or prompt), or wrapped in low-rank adapters.
 
     LoRA (Hu et al. 2021): W + (alpha / r) B A on every linear layer but the output, with alpha = 2 r; B starts at zero, so the first
     forward pass is the base model's. DoRA (Liu et al. 2024) learns the norms of that sum's columns apart. With `top_layers` the layers below the
@@ -24,6 +25,8 @@ def make_trainable(model: PreTrainedModel, config: TuneConfig) -> Any:
     if config.top_layers is not None and config.top_layers > num_layers:
         raise ModelError(f"`top_layers` is {config.top_layers}, but the model has {num_layers} layers.")
     learnt = range(num_layers - (config.top_layers or num_layers), num_layers)
+    if config.method == "prompt":
+        return learn_soft_prompt(model)
     if config.method == "full":
         _require_gradients(model, learnt, whole=config.top_layers is None)
         return model
@@ -72,6 +75,8 @@ def save_adapter(model: Any, folder: Path) -> None:
 
 def merged(model: Any) -> PreTrainedModel:
     """Plain weights: the adapters added to the matrices they adapt. The model must not be trained further."""
+    if has_soft_prompt(model):
+        return keep_soft_prompt(model)
     if not hasattr(model, "peft_config"):
         return model
     plain = model.merge_and_unload()

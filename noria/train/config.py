@@ -6,19 +6,22 @@ from pydantic import Field
 
 from noria.config import Section
 
-Method = Literal["lora", "dora", "full"]
-LEARNING_RATES: dict[str, float] = {"lora": 1e-3, "dora": 1e-3, "full": 2e-4}
+Method = Literal["lora", "dora", "full", "prompt"]
+LEARNING_RATES: dict[str, float] = {"lora": 1e-3, "dora": 1e-3, "full": 2e-4, "prompt": 1e-2}
 
 
 class TuneConfig(Section):
     """`[improve]`'s share of the training loop."""
 
     method: Method = "lora"
-    """Which weights learn: low-rank adapters on every linear layer (lora; dora with the norms of columns apart), or all of them (full)."""
+    """Which weights learn: low-rank adapters on every linear layer (lora; dora with the norms of columns apart), all of them (full), or the vectors
+    of a prompt before every conversation (prompt; `noria tune` only)."""
     learning_rate: float | None = Field(default=None, gt=0, le=1)
-    """Peak rate of AdamW; derived from the method when left out (lora and dora 1e-3, full 2e-4)."""
+    """Peak rate of AdamW; derived from the method when left out (lora and dora 1e-3, full 2e-4, prompt 1e-2)."""
     rank: int = Field(default=16, ge=1, le=512)
     """Rank of the adapters; their scale is twice the rank."""
+    prompt_tokens: int = Field(default=20, ge=1, le=512)
+    """Vectors of a learnt prompt."""
     top_layers: int | None = Field(default=None, ge=1)
     """How many of the last layers learn; the ones below only compute forward. None: all layers."""
     batch_tokens: int = Field(default=1536, ge=16)

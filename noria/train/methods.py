@@ -10,7 +10,11 @@ from typing import Any
 import torch
 
 from noria.errors import ConfigError
-from noria.train.task_config import LEARNING_RATES, TaskConfig
+from noria.train.heads.classify import Classify
+from noria.train.heads.head import Head
+from noria.train.heads.pooling import num_own_layers
+from noria.train.heads.tag import TRANSITIONS_NAME
+from noria.train.task_config import TaskConfig, default_rate
 
 UNFROZEN_BY = 0.5
 """Share of the run after which all layers learn, where they begin one after the other."""
@@ -18,32 +22,70 @@ _LAYER = re.compile(r"(?:^|\.)(?:layers?|h|block)\.(\d+)\.")
 _TASK_TYPES = {"ForSequenceClassification": "SEQ_CLS", "ForTokenClassification": "TOKEN_CLS", "ForQuestionAnswering": "QUESTION_ANS"}
 
 
-def with_method(model: Any, config: TaskConfig) -> Any:
-    """The model with the weights of the method set to learn: itself, or wrapped in adapters. Raises ConfigError."""
-    num_layers: int = model.config.num_hidden_layers
+def check_method(config: TaskConfig, head: Head, model: Any) -> None:
+    """Refuse settings that this head on this model cannot be tuned with, or would not heed. Raises ConfigError."""
+    num_layers = num_own_layers(model)
     if config.top_layers is not None and config.top_layers > num_layers:
-        raise ConfigError(f"`top_layers` is {config.top_layers}, but the model has {num_layers} layers.")
-    if config.method == "prompt":
-        raise ConfigError("`--method prompt` tunes models that write; a head needs one of: full, lora, dora, head.")
-    first = num_layers - (config.top_layers or num_layers)
+        raise ConfigError(f"`top_layers` is {config.top_layers}, but the model has {num_layers} layers. Give a number from 1 to {num_layers}.")
+    several = isinstance(head, Classify) and head.several
+    if config.class_weights is not None and several:
+        raise ConfigError("`class_weights` is for rows with one label each. Leave it out.")
+    if config.method == "contrast" and not isinstance(head, Classify):
+        raise ConfigError("`--method contrast` is for classify. Give another method.")
+    if config.method == "contrast" and several:
+        raise ConfigError("`--method contrast` is for rows with one label each. Give another method.")
+    unheeded = [name for name in ("patience", "average") if getattr(config, name) is not None]
+    if config.method == "contrast" and unheeded:
+        raise ConfigError(f"`{unheeded[0]}` is not heeded by `--method contrast`, which validates once, at its end. Leave it out.")
+    if config.method in ("lora", "dora") and not _adaptable(model, _first_layer(model, config)):
+        raise ConfigError(f"`--method {config.method}` adapts linear layers, and this model has none. Give `--method full`.")
+
+
+def with_method(model: Any, config: TaskConfig) -> Any:
+    """The model with the weights of the method set to learn: itself, or wrapped in adapters; `check_method` says what is possible."""
+    first = _first_layer(model, config)
+    embeddings = config.top_layers is None and config.method != "contrast" and _learns_embeddings(model, config)
     if config.method in ("lora", "dora"):
         return _adapted(model, config, first)
     for name, parameter in model.named_parameters():
         layer = _layer_of(name)
-        # By contrasts only what is inside the layers learns: with few texts most tokens are never seen.
-        inside = (config.top_layers is None and config.method != "contrast") if layer is None else layer >= first
+        inside = embeddings if layer is None else layer >= first
         parameter.requires_grad_(not _in_base(model, name) or (config.method in ("full", "contrast") and inside))
     return model
+
+
+def _first_layer(model: Any, config: TaskConfig) -> int:
+    """The lowest layer that learns."""
+    return 0 if config.top_layers is None else num_own_layers(model) - config.top_layers
+
+
+def _adaptable(model: Any, first: int) -> list[str]:
+    """The linear layers that adapters are put beside, from a layer on.
+
+    Weights that are all zero, as in a layer that only means (`noria.train.heads.pooling`), have no norms for DoRA to divide by.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | Conv1D)]
+    inside = [name for name in linear if (layer := _layer_of(f"{name}.")) is not None and layer >= first]
+    return [name for name in inside if bool(model.get_submodule(name).weight.any())]
+
+
+def _learns_embeddings(model: Any, config: TaskConfig) -> bool:
+    """Whether token embeddings learn: most of them stand for tokens that a task's texts never have, and each step would move them all."""
+    if config.embeddings is not None:
+        return config.embeddings
+    count = model.get_input_embeddings().weight.numel()
+    return count * 2 < sum(p.numel() for p in model.parameters())
 
 
 def _adapted(model: Any, config: TaskConfig, first: int) -> Any:
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(config.seed)
-    linear = [name for name, m in model.named_modules() if isinstance(m, torch.nn.Linear) and (_layer_of(f"{name}.") or 0) >= first]
-    # Weights that are all zero, as in a layer that only means (`noria.train.heads.pooling`), have no norms for DoRA to divide by.
-    inside = [name for name in linear if _layer_of(f"{name}.") is not None and bool(model.get_submodule(name).weight.any())]
-    heads = [name for name, part in model.named_children() if name != model.base_model_prefix and any(True for _ in part.parameters())]
+    inside = _adaptable(model, first)
+    apart = (model.base_model_prefix, TRANSITIONS_NAME)
+    heads = [name for name, part in model.named_children() if name not in apart and any(True for _ in part.parameters())]
     heads += ["pooler"] if getattr(model.base_model, "pooler", None) is not None else []
     task_type = next((kind for ending, kind in _TASK_TYPES.items() if type(model).__name__.endswith(ending)), None)
     lora = LoraConfig(
@@ -51,10 +93,14 @@ def _adapted(model: Any, config: TaskConfig, first: int) -> Any:
         lora_alpha=2 * config.rank,
         target_modules=inside,
         use_dora=config.method == "dora",
+        fan_in_fan_out=not isinstance(model.get_submodule(inside[0]), torch.nn.Linear),  # GPT-2's are stored the other way round
         modules_to_save=heads,
         task_type=task_type,
     )
-    return get_peft_model(model, lora)
+    adapted = get_peft_model(model, lora)
+    if hasattr(model, TRANSITIONS_NAME):  # the head computes with them itself: a copy that peft would train has no part in the loss
+        getattr(model, TRANSITIONS_NAME).requires_grad_(True)
+    return adapted
 
 
 def merged(model: Any) -> Any:
@@ -66,8 +112,8 @@ def learning_parameters(model: Any, config: TaskConfig) -> list[dict[str, Any]]:
     """AdamW's groups: matrices decay and vectors do not, new layers learn faster, and with `gradual` lower layers begin later (`begins`)."""
     plain = model.get_base_model() if hasattr(model, "peft_config") else model
     size = sum(p.numel() for p in plain.parameters())
-    rate = config.learning_rate or LEARNING_RATES[config.method] * (min(1.0, (2e7 / size) ** 0.25) if config.method == "full" else 1.0)
-    num_layers: int = plain.config.num_hidden_layers
+    rate = config.learning_rate or default_rate(config.method, size)
+    num_layers = num_own_layers(plain)
     groups: dict[tuple[float, float, float], list[Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:

@@ -23,7 +23,7 @@ from noria.data import Corpus, Document, Encoded, Shards, ShardSplit, is_finishe
 from noria.data.corpus import EVALUATION, passed_over_sentence
 from noria.errors import ConfigError, DataError, StoreError
 from noria.model import ARCHITECTURES, Tokenizer, check_architecture, load_tokenizer, make_config, new_model, num_parameters, train_tokenizer
-from noria.store import claim, claimed, hardware, other_version, read_told, refuse_other, sizes, versions, write_file
+from noria.store import claim, claimed, finished, hardware, other_version, sizes, versions, write_file
 from noria.train import checkpoint
 from noria.train.attention import use_own_attention, use_packed_attention
 from noria.train.compiled import compiles, use_compiled_layers
@@ -89,8 +89,8 @@ def pretrain(config: PretrainConfig, corpus: Sequence[Path], out: Path, report: 
     began = time.monotonic()
     files = open_corpus(corpus)
     request = _request(config, files, tokenizer)
-    if (out / DONE).is_file():
-        return _finished(out, request)
+    if told := finished(out, DONE, out / SCRATCH, request, "plan", "metrics"):
+        return _read(out, told)
     processes = join_processes()
     if not processes.first:
         report, say = (lambda *_: None), (lambda _: None)
@@ -142,15 +142,12 @@ def pretrain(config: PretrainConfig, corpus: Sequence[Path], out: Path, report: 
     return made_of
 
 
-def _finished(out: Path, request: dict[str, Any]) -> Pretrained:
-    told = read_told(out / DONE, "request", "plan", "metrics")
-    refuse_other(out, told["request"], request)
+def _read(out: Path, told: dict[str, Any]) -> Pretrained:
+    """What a finished folder tells. Raises ArtifactError where another version wrote it."""
     try:
-        made = Pretrained(folder=out, plan=PretrainPlan.model_validate(told["plan"]), metrics=told["metrics"])
+        return Pretrained(folder=out, plan=PretrainPlan.model_validate(told["plan"]), metrics=told["metrics"])
     except ValueError as error:
         raise other_version(out / DONE) from error
-    shutil.rmtree(out / SCRATCH, ignore_errors=True)  # a kill may have left it
-    return made
 
 
 def _request(config: PretrainConfig, files: Corpus, tokenizer: Path | None) -> dict[str, Any]:

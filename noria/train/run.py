@@ -91,7 +91,9 @@ class RunConfig:
     num_checkpoints: int = 1
     """How many of the last checkpoints stay."""
     validate: Callable[[], Mapping[str, float]] | None = None
-    """Scores the model as it is; `loss` of it decides which weights are the best."""
+    """Scores the model as it is."""
+    cost: Callable[[Mapping[str, float]], float] = lambda found: found["loss"]
+    """Of what a validation found; the weights with the lowest are the best."""
     validate_every: int = 0
     """Steps between two validations; 0: none."""
     average: float | None = None
@@ -308,8 +310,9 @@ class Run:
             self.validation = dict(self.config.validate())
         let_go(self.model)
         self.model.train()
-        if self.best is None or self.validation["loss"] < self.best:
-            self.best, self.best_at = self.validation["loss"], self.step
+        cost = self.config.cost(self.validation)
+        if self.best is None or cost < self.best:
+            self.best, self.best_at = cost, self.step
             weights = whole({name: p.detach() for name, p in self.parameters.items()}, self.processes.first)
             if self.processes.first:
                 checkpoint.save_best(self.folder, {"step": self.step, "weights": weights})

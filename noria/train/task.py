@@ -17,28 +17,27 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from noria.data import ClassifyExample, Example
-from noria.data.task_checks import OUT_OF_SCOPE
-from noria.errors import ConfigError, ModelError, StoreError
+from noria.data import Example
+from noria.errors import ModelError, StoreError
 from noria.model import BaseModel
-from noria.store import claim, hardware, read_told, refuse_other, sizes, versions, write_file
+from noria.store import claim, finished, hardware, versions, write_file
 from noria.train import checkpoint
 from noria.train.curve import draw
-from noria.train.heads import Head, HeadFile, InputSteps, outputs_of
+from noria.train.heads import Head, HeadFile, Input, InputSteps, cut_of
+from noria.train.heads.answer import Answer
 from noria.train.heads.classify import Classify, named
 from noria.train.heads.contrast import ContrastSteps
-from noria.train.heads.opening import TRANSITIONS, head_of, new_model
-from noria.train.heads.probe import START_STRENGTH, best_strength, features_of, fit, last_layer
-from noria.train.heads.scope import threshold_of
+from noria.train.heads.opening import DONE, TRANSITIONS, head_of, new_model
+from noria.train.heads.probe import START_STRENGTH, Features, best_strength, features_of, fit, last_layer
+from noria.train.heads.tag import TRANSITIONS_NAME
+from noria.train.held_out import HeldOut, Score, shared_out
 from noria.train.memory import give_back_freed_memory, keep_freed_memory
-from noria.train.methods import learning_parameters, merged, with_method
-from noria.train.precision import dtype_of
+from noria.train.methods import check_method, learning_parameters, merged, with_method
+from noria.train.precision import dtype_of, products_in
 from noria.train.run import Progress, Run, RunConfig, Steps
 from noria.train.task_config import TaskConfig
 
-SCRATCH, DONE = ".tuning", "tuned.json"
-Score = Callable[[Sequence[Example], Sequence[Mapping[str, Any]]], Mapping[str, float]]
-"""Metrics of predictions on rows; `score` of them is what the best weights are chosen by."""
+SCRATCH = ".tuning"
 Report = Callable[[str, float, float], None]
 Say = Callable[[str], None]
 Watch = Callable[[int, float], None]
@@ -49,8 +48,9 @@ FITTED = ("head", "contrast")
 """Methods that end with a classifier's last layer fitted to features."""
 MAX_MEASURED = 10
 """Steps by which the speed is judged, if there is time."""
-SHARE_FOR_STEPS = 0.85
-"""Share of the minutes for steps; the rest is for validations and writing the model."""
+SHARE_FOR_MEASURING = 0.03
+SHARE_OF_MINUTES = 0.95
+"""Share of the minutes that is planned with; the rest is for writing the model, and for what takes longer than it was judged to."""
 
 
 def _nothing(_number: int, _score: float) -> None:
@@ -72,6 +72,7 @@ def tune(
     held_out: tuple[Path, Sequence[Example]],
     base: BaseModel,
     out: Path,
+    request: Mapping[str, Any],
     score: Score,
     report: Report,
     say: Say,
@@ -81,141 +82,162 @@ def tune(
 
     Args:
         train, held_out: the files, and their rows, which were checked.
+        request: what `out` is made for, as `noria.store.claim` takes it.
         score: metrics by which the best weights are chosen.
         say: told, in a sentence each, what was chosen and why.
         watch: told the score of each validation.
 
     Raises:
-        ConfigError: an `out` that was begun otherwise.
+        ConfigError: an `out` that was begun otherwise, or settings that do not fit the task or the base; nothing is written then.
         ModelError: the base cannot serve the task, or the loss is not a number.
         StoreError: the disk refuses.
     """
+    until = None if config.minutes is None else time.monotonic() + SHARE_OF_MINUTES * 60 * config.minutes
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    settings = {**config.model_dump(mode="json"), "--task": task, "--base": str(base.path)}
-    request = {"settings": settings, "files": sizes((train[0], held_out[0]))}
-    if (out / DONE).is_file():
-        told = read_told(out / DONE, "request", "metrics")
-        refuse_other(out, told["request"], request)
-        return Tuned(folder=out, metrics=told["metrics"])
-    head = head_of(config, task, base, train[1])
     scratch = out / SCRATCH
-    claim(out, scratch, request, "noria tune")
+    if told := finished(out, DONE, scratch, request, "metrics"):
+        return Tuned(folder=out, metrics=told["metrics"])
     keep_freed_memory()
+    head = head_of(config, task, base, train)
     model = new_model(config, head, base)
+    check_method(config, head, model)
+    claim(out, out / SCRATCH, request, "noria tune")
+    chosen_by = HeldOut.of(head, held_out[1], score)
+    if isinstance(head, Answer) and not chosen_by.has_rows_without_answer:
+        head.none_margin = None
+    inputs = head.inputs(train[1])
+    for path, of in ((train[0], inputs), (held_out[0], chosen_by.inputs)):
+        if cut := cut_of(head, of):
+            say(f"'{path}': {cut}")
+    work = _Work(config=config, chosen_by=chosen_by, folder=out / SCRATCH, until=until, report=report, say=say, watch=watch)
     if isinstance(head, Classify) and config.method in FITTED:
-        metrics = _fitted(config, head, model, train[1], held_out[1], score, scratch, report, say)
-        give_back_freed_memory()
-        _write(out, model, None, head, base, request, metrics)
-        return Tuned(folder=out, metrics=metrics)
-    if config.method == "contrast":
-        raise ConfigError("`--method contrast` is for classify. Give another method.")
-    if isinstance(head, Classify) and config.fit_first:
-        _fit(config, head, model, train[1])
-    learning = with_method(model, config)
-    run = _run(config, head, learning, train[1], held_out[1], score, scratch, say, watch)
-    run.run(run.num_steps or 1, partial(_told, report))
-    metrics = _finished(run) | _measured(config, head, learning, held_out[1], score)
-    plain = merged(learning)
-    transitions = plain._modules.pop("tag_transitions", None)
+        plain, metrics = model, work.fitted(head, model, train[1], inputs)
+    else:
+        plain, metrics = work.trained(head, model, inputs)
+    transitions = plain._modules.pop(TRANSITIONS_NAME, None)
     give_back_freed_memory()
     _write(out, plain, transitions, head, base, request, metrics)
     return Tuned(folder=out, metrics=metrics)
 
 
-def _fitted(
-    config: TaskConfig,
-    head: Classify,
-    model: Any,
-    train: Sequence[Example],
-    held_out: Sequence[Example],
-    score: Score,
-    folder: Path,
-    report: Report,
-    say: Say,
-) -> dict[str, Any]:
-    """Tune by contrasts where the method says so, then fit the last layer, its penalty chosen on the held-out rows; returns the metrics."""
-    rows = [*train, *(named(head.labels) if config.label_names and not head.several else ())]
-    told: dict[str, Any] = {"num_steps": 0, "best_step": 0, "train_seconds": 0.0}
-    if config.method == "contrast":
-        if head.several:
-            raise ConfigError("`--method contrast` is for rows with one label each. Give another method.")
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """What the parts of one run share."""
+
+    config: TaskConfig
+    chosen_by: HeldOut
+    folder: Path
+    until: float | None
+    """On the monotonic clock; None: it takes the time it takes."""
+    report: Report
+    say: Say
+    watch: Watch
+
+    def trained(self, head: Head, model: Any, inputs: Sequence[Input]) -> tuple[Any, dict[str, Any]]:
+        """Take the steps; returns the model as plain weights, and the metrics."""
+        if isinstance(head, Classify) and self.config.fit_first:
+            fit(head, model, self._features(head, model, inputs), [one.target for one in inputs], START_STRENGTH)
+        learning = with_method(model, self.config)
+        run = self._run(head, learning, [one for one in inputs if head.weight([one])])
+        run.run(run.num_steps or 1, partial(_told, self.report))
+        metrics = _finished(run) | self._measured(head, learning)
+        return merged(learning), metrics
+
+    def fitted(self, head: Classify, model: Any, rows: Sequence[Example], inputs: Sequence[Input]) -> dict[str, Any]:
+        """Tune by contrasts where the method says so, then fit the last layer, its penalty chosen on the held-out rows; returns the metrics."""
+        names = named(head.labels) if self.config.label_names and not head.several else []
+        inputs = [*inputs, *head.inputs(names)]
+        told: dict[str, Any] = {"num_steps": 0, "best_step": 0, "train_seconds": 0.0}
+        if self.config.method == "contrast":
+            told = self._contrasted(head, model, inputs, len(rows))
+        began = time.monotonic()
+        features = self._features(head, model, inputs)
+        held = torch.from_numpy(self._features(head, model, self.chosen_by.inputs)).to(model.device)
+
+        def scored() -> float:
+            with torch.no_grad(), products_in(head.precision, model.device):
+                outputs = head.probabilities(last_layer(model)(held))
+            return self.chosen_by.metrics(head, outputs)["score"]
+
+        best_strength(head, model, features, [one.target for one in inputs], scored, math.inf if self.until is None else self.until)
+        seconds = round(told["train_seconds"] + time.monotonic() - began, 1)
+        return told | {"train_seconds": seconds} | self._measured(head, model)
+
+    def _contrasted(self, head: Classify, model: Any, inputs: Sequence[Input], num_rows: int) -> dict[str, Any]:
         for module in model.children():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0  # what is left out of features makes unlike what is alike
-        steps = ContrastSteps(head, head.inputs(rows), 2 * config.batch, config.seed)
-        run = _begun(config, with_method(model, config), steps, folder)
+        steps = ContrastSteps(head, inputs, 2 * self.config.batch, self.config.seed)
+        run = self._begun(with_method(model, self.config), steps)
         if run.num_steps is None:
-            run.num_steps = _planned(run, max(1, round(config.epochs * steps.per_epoch)) if config.epochs else CONTRAST_STEPS, config)
-        say(f"{len(train):,} rows to learn from: {run.num_steps:,} steps of contrasts, then the last layer.")
-        run.run(run.num_steps, partial(_told, report))
-        told = _finished(run)
-    seconds = _fit(config, head, model, rows, (held_out, score))
-    return told | {"train_seconds": round(told["train_seconds"] + seconds, 1)} | _measured(config, head, model, held_out, score)
+            left = self._left()
+            if left is not None:
+                each = self.chosen_by.seconds(head, model)
+                _, left = shared_out(left, each * (1 + len(inputs) / len(self.chosen_by.inputs)), 1)
+            wanted = max(1, round(self.config.epochs * steps.per_epoch)) if self.config.epochs else CONTRAST_STEPS
+            run.num_steps = _planned(run, wanted, left)
+        self.say(f"{num_rows:,} rows to learn from: {run.num_steps:,} steps of contrasts, then the last layer.")
+        run.run(run.num_steps, partial(_told, self.report))
+        return _finished(run)
 
+    def _features(self, head: Classify, model: Any, inputs: Sequence[Input]) -> Features:
+        model.eval()
+        with products_in(head.precision, model.device):
+            return features_of(head, model, inputs)
 
-def _fit(config: TaskConfig, head: Classify, model: Any, rows: Sequence[Example], chosen_by: tuple[Sequence[Example], Score] | None = None) -> float:
-    """Fit the last layer to the features of the model as it is; returns the seconds.
+    def _measured(self, head: Head, model: Any) -> dict[str, float]:
+        """The metrics of a model as it is, calibrated first where it can be."""
+        return self.chosen_by.calibrated(head, model, self.config.out_of_scope) | {"num_parameters": sum(p.numel() for p in model.parameters())}
 
-    Args:
-        chosen_by: held-out rows and their score, by which the penalty is chosen; None: it is not.
-    """
-    began = time.monotonic()
-    model.eval()
-    with torch.no_grad(), torch.autocast(model.device.type, dtype=dtype_of(config.precision, model.device)):
-        inputs = head.inputs(rows)
-        features, targets = features_of(head, model, inputs), [one.target for one in inputs]
-        if chosen_by is None:
-            fit(head, model, features, targets, START_STRENGTH)
-            return time.monotonic() - began
-        held_out, score = chosen_by
-        asked = head.inputs(held_out)
-        held = torch.from_numpy(features_of(head, model, asked)).to(model.device)
+    def _run(self, head: Head, learning: Any, inputs: Sequence[Input]) -> Run:
+        config = self.config
+        steps = InputSteps(head, inputs, config.batch, config.micro_batch_tokens, config.seed)
+        run = self._begun(learning, steps)
+        num_validations: int = run.kept.get("num_validations", config.num_validations)
+        if run.num_steps is None:
+            left = self._left()
+            if left is not None:
+                each = self.chosen_by.seconds(head, learning)
+                num_validations, left = shared_out(left, each, config.num_validations)
+                if num_validations < config.num_validations:
+                    self.say(f"Scoring the evaluation file takes {each:.1f} s: it is done {num_validations} times, not {config.num_validations}.")
+            epochs = config.epochs or min(MOST_EPOCHS, max(FEWEST_EPOCHS, STEPS_WANTED / steps.per_epoch))
+            run.num_steps = _planned(run, max(1, round(epochs * steps.per_epoch)), left)
+            run.kept["num_validations"] = num_validations
+        run.config = replace(
+            run.config,
+            validate=lambda: _watched(run, self.watch, self.chosen_by.scored(head, learning)),
+            validate_every=max(1, math.ceil(run.num_steps / num_validations)),
+        )
+        epochs = run.num_steps / steps.per_epoch
+        self.say(
+            f"{len({one.row for one in inputs}):,} rows to learn from, {len(self.chosen_by.rows):,} to choose by: "
+            f"{run.num_steps:,} steps of {config.batch}, {epochs:.3g} epochs."
+        )
+        return run
 
-    def scored() -> float:
-        with torch.no_grad():
-            said = head.predictions(held_out, asked, head.probabilities(last_layer(model)(held)))
-        return score(held_out, [one.output for one in said])["score"]
+    def _begun(self, learning: Any, steps: Steps) -> Run:
+        """A run over these steps, as far as it had come."""
+        config = self.config
+        optimizer = torch.optim.AdamW(learning_parameters(learning, config), fused=True)
+        settings = RunConfig(
+            rate=partial(_rate, config=config),
+            max_grad_norm=config.max_grad_norm,
+            precision=dtype_of(config.precision, learning.device),
+            seed=config.seed,
+            cost=lambda found: -found["score"],
+            average=config.average,
+            patience=config.patience,
+        )
+        run = Run(learning, learning, steps, [optimizer], settings, self.folder)
+        run.resume()
+        run.config = replace(run.config, seconds=run.kept.get("seconds"))
+        return run
 
-    best_strength(head, model, features, targets, scored)
-    return time.monotonic() - began
-
-
-def _measured(config: TaskConfig, head: Head, model: Any, held_out: Sequence[Example], score: Score) -> dict[str, float]:
-    """The metrics of a model as it is, its threshold chosen first where it has one."""
-    model.eval()
-    with torch.no_grad(), torch.autocast(model.device.type, dtype=dtype_of(config.precision, model.device)):
-        if isinstance(head, Classify) and not head.several:
-            _calibrate(head, model, held_out, config.out_of_scope)
-        found = _scored(head, model, held_out, score)
-    return {name: value for name, value in found.items() if name != "loss"} | {"num_parameters": sum(p.numel() for p in model.parameters())}
-
-
-def _run(
-    config: TaskConfig,
-    head: Head,
-    learning: Any,
-    train: Sequence[Example],
-    held_out: Sequence[Example],
-    score: Score,
-    folder: Path,
-    say: Say,
-    watch: Watch,
-) -> Run:
-    inputs = head.inputs(train)
-    steps = InputSteps(head, inputs, config.batch, config.micro_batch_tokens, config.seed)
-    run = _begun(config, learning, steps, folder)
-    if run.num_steps is None:
-        epochs = config.epochs or min(MOST_EPOCHS, max(FEWEST_EPOCHS, STEPS_WANTED / steps.per_epoch))
-        run.num_steps = _planned(run, max(1, round(epochs * steps.per_epoch)), config)
-    run.config = replace(
-        run.config,
-        validate=lambda: _watched(run, watch, _scored(head, learning, held_out, score)),
-        validate_every=max(1, math.ceil(run.num_steps / config.num_validations)),
-    )
-    epochs = run.num_steps / steps.per_epoch
-    say(f"{len(train):,} rows to learn from, {len(held_out):,} to choose by: {run.num_steps:,} steps of {config.batch}, {epochs:.3g} epochs.")
-    return run
+    def _left(self) -> float | None:
+        """Seconds that are left."""
+        return None if self.until is None else max(0.0, self.until - time.monotonic())
 
 
 def _watched(run: Run, watch: Watch, found: dict[str, float]) -> dict[str, float]:
@@ -223,29 +245,16 @@ def _watched(run: Run, watch: Watch, found: dict[str, float]) -> dict[str, float
     return found
 
 
-def _begun(config: TaskConfig, learning: Any, steps: Steps, folder: Path) -> Run:
-    """A run over these steps, as far as it had come."""
-    optimizer = torch.optim.AdamW(learning_parameters(learning, config), fused=True)
-    settings = RunConfig(
-        rate=partial(_rate, config=config),
-        max_grad_norm=config.max_grad_norm,
-        precision=dtype_of(config.precision, learning.device),
-        seed=config.seed,
-        seconds=None if config.minutes is None else config.minutes * 60 * SHARE_FOR_STEPS,
-        average=config.average,
-        patience=config.patience,
-    )
-    run = Run(learning, learning, steps, [optimizer], settings, folder)
-    run.resume()
-    return run
-
-
-def _planned(run: Run, wanted: int, config: TaskConfig) -> int:
-    """The steps wanted, or as many as the time allows at the speed of a few."""
-    if config.minutes is None:
+def _planned(run: Run, wanted: int, seconds: float | None) -> int:
+    """The steps wanted, or as many as the seconds allow at the speed of a few; the run keeps what it may take."""
+    if seconds is None:
         return wanted
-    number, _, seconds = run.measure(MAX_MEASURED, 0.03 * 60 * config.minutes)
-    return max(1, min(wanted, int(config.minutes * 60 * SHARE_FOR_STEPS / (seconds / number))))
+    began = time.monotonic()
+    number, _, taken = run.measure(MAX_MEASURED, SHARE_FOR_MEASURING * seconds)
+    left = max(0.0, seconds - (time.monotonic() - began))
+    run.config = replace(run.config, seconds=left)
+    run.kept["seconds"] = left
+    return max(1, min(wanted, int(left / (taken / number))))
 
 
 def _rate(step: int, num_steps: int, config: TaskConfig) -> float:
@@ -254,14 +263,6 @@ def _rate(step: int, num_steps: int, config: TaskConfig) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return max(0.05, 1 - (step + 1 - warmup) / max(1, num_steps - warmup))
-
-
-def _scored(head: Head, model: Any, rows: Sequence[Example], score: Score) -> dict[str, float]:
-    """The metrics on the held-out rows, and their mean loss."""
-    inputs = head.inputs(rows)
-    predictions = head.predictions(rows, inputs, outputs_of(head, model, inputs))
-    found = dict(score(rows, [one.output for one in predictions]))
-    return found | {"loss": -found["score"]}
 
 
 def _finished(run: Run) -> dict[str, Any]:
@@ -277,15 +278,6 @@ def _finished(run: Run) -> dict[str, Any]:
         "first_loss": run.first_loss,
         "last_loss": run.last_loss,
     }
-
-
-def _calibrate(head: Classify, model: Any, held_out: Sequence[Example], wanted: bool | None) -> None:
-    """Choose when the head says that no label fits, where it is to say so."""
-    outside = [isinstance(row, ClassifyExample) and row.label == OUT_OF_SCOPE for row in held_out]
-    if (any(outside) and OUT_OF_SCOPE not in head.labels) if wanted is None else wanted:
-        inputs = head.inputs(held_out)
-        found = head.predictions(held_out, inputs, outputs_of(head, model, inputs))
-        head.threshold = threshold_of([max(one.scores) for one in found], outside)
 
 
 def _told(report: Report, progress: Progress) -> None:

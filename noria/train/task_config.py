@@ -5,9 +5,10 @@ from typing import Literal
 from pydantic import Field
 
 from noria.config import Section
+from noria.train.precision import Precision
 
-TaskMethod = Literal["full", "lora", "dora", "head", "contrast", "prompt"]
-LEARNING_RATES: dict[TaskMethod, float] = {"full": 1e-4, "lora": 1e-3, "dora": 1e-3, "head": 1e-2, "contrast": 5e-5, "prompt": 1e-2}
+TaskMethod = Literal["full", "lora", "dora", "head", "contrast"]
+LEARNING_RATES: dict[TaskMethod, float] = {"full": 1e-4, "lora": 1e-3, "dora": 1e-3, "head": 1e-2, "contrast": 5e-5}
 """Peak rates for a base of 20 million parameters; that of `full` falls with the fourth root of the size."""
 
 
@@ -15,8 +16,8 @@ class TaskConfig(Section):
     """What `--set` sets."""
 
     method: TaskMethod = "full"
-    """Which weights learn: all (full), low-rank adapters (lora; dora with their magnitude apart), the head alone (head), the encoder by contrasts
-    and then the head (contrast; good where examples are few), or a prompt of vectors (prompt)."""
+    """Which weights learn: all (full), low-rank adapters (lora; dora with their magnitude apart), the head alone (head), or the encoder by
+    contrasts and then the head (contrast; good where examples are few)."""
     learning_rate: float | None = Field(default=None, gt=0, le=1)
     """Peak rate of AdamW; derived from the method and the base when left out."""
     label_names: bool = True
@@ -28,15 +29,15 @@ class TaskConfig(Section):
     batch: int = Field(default=32, ge=1)
     """Inputs of one step."""
     micro_batch_tokens: int = Field(default=4096, ge=16)
-    """Tokens that go through the model at once, padding included; bounds memory."""
+    """Tokens that go through the model at once, padding included; bounds memory. The method contrast takes a whole batch at once."""
     max_tokens: int | None = Field(default=None, ge=8)
-    """Longest input; None: what the model reads, 512 at most. Longer texts are cut (classify) or read in windows (tag, answer)."""
+    """Longest input; None: what the model reads, 512 at most. Longer texts are cut, and counted (classify), or read in windows (tag, answer)."""
     stride: int = Field(default=64, ge=0)
-    """Tokens that windows of a longer text share."""
+    """Tokens that windows of a longer text share; half a window at most."""
     epochs: float | None = Field(default=None, gt=0)
     """Passes over the data; None: as many as make some 2,000 steps, from 3 to 40."""
     minutes: float | None = Field(default=None, gt=0)
-    """Time for training; fewer steps are taken where the epochs do not fit."""
+    """Time for all of it; fewer steps and validations are made where they do not fit."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
     """Share of the steps in which the rate rises; it then falls linearly to a twentieth."""
     weight_decay: float = Field(default=0.01, ge=0)
@@ -46,19 +47,19 @@ class TaskConfig(Section):
     dropout: float | None = Field(default=None, ge=0, lt=1)
     """Share of what layers give on that is left out; None: the model's own."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the target that is spread over all labels (classify)."""
+    """Share of the target that is spread over all labels (classify); of several labels, over yes and no."""
     out_of_scope: bool | None = None
     """Whether a text may have none of the labels; None: where only the evaluation file has rows labelled `out_of_scope` (classify)."""
     class_weights: Literal["balanced"] | None = None
-    """balanced: every label counts alike in sum, however many rows it has (classify)."""
+    """balanced: every label counts alike in sum, however many rows it has (classify, one label a row)."""
     crf: bool = True
     """Whether transitions between tags are learnt (tag)."""
     rank: int = Field(default=16, ge=1, le=512)
     """Rank of the adapters; their scale is twice the rank."""
-    prompt_tokens: int = Field(default=20, ge=1)
-    """Vectors of a learnt prompt."""
     top_layers: int | None = Field(default=None, ge=1)
     """How many of the last layers learn beside the head; None: all."""
+    embeddings: bool | None = None
+    """Whether token embeddings learn, by the method full; None: where they are less than half of all weights."""
     gradual: bool = False
     """Let the layers learn one after the other from the last on, in the first half of the run (Howard and Ruder 2018)."""
     patience: int | None = Field(default=None, ge=1)
@@ -67,9 +68,14 @@ class TaskConfig(Section):
     """How often the evaluation file is scored; the weights of the best score stay."""
     average: float | None = Field(default=None, gt=0, lt=1)
     """Memory of an average of the weights that is scored and kept instead of them."""
-    precision: Literal["float32", "bfloat16"] | None = None
-    """Precision of the matrix products; None takes bfloat16 where the processor has it."""
+    precision: Precision | None = None
+    """Precision of the matrix products, in training and afterwards; None takes bfloat16 where the processor has it."""
     threads: int | None = Field(default=None, ge=1)
     """Processor threads; None takes all cores."""
     seed: int = 0
     """Order of the data and start of the new layers."""
+
+
+def default_rate(method: TaskMethod, num_parameters: int) -> float:
+    """The peak rate of a method for a model of so many parameters."""
+    return LEARNING_RATES[method] * (min(1.0, (2e7 / num_parameters) ** 0.25) if method == "full" else 1.0)

@@ -2,13 +2,16 @@
 
 import json
 import random
+import shutil
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 
-from noria.errors import ConfigError, DataError
+from noria.data import AnswerExample, ClassifyExample
+from noria.errors import ArtifactError, ConfigError, DataError, ModelError
 from noria.lifecycle.adapt import adapt, predict_file
 from noria.lifecycle.measure import measure
 from noria.model import Shape, make_config, new_model, train_tokenizer
@@ -228,3 +231,177 @@ def test_a_search_that_was_killed_ends_as_an_unbroken_one(tmp_path: Path, small:
     assert [(row["score"], row["settings"]) for row in one["trials"]] == [(row["score"], row["settings"]) for row in other["trials"]]
     assert (one["best"], len(one["trials"])) == (other["best"], 5)
     assert not (tmp_path / "cut/.search").exists()
+
+
+# What a base or a method is, and what is refused before anything is written.
+
+
+def decoder(kind: Literal["llama", "gpt2"], folder: Path) -> str:
+    """A decoder of some thousand weights that has read nothing."""
+    folder.mkdir()
+    words = train_tokenizer("bpe", [row["text"] for row in intents(random.Random(0), 300)], 400, "clm", at_most=True)
+    shape = Shape(width=32, num_layers=2, num_heads=2, context=64)
+    new_model(make_config(kind, shape, words.vocab_size, {"bos": words.bos_id or 0, "eos": words.eos_id, "pad": words.pad_id}), 0).save_pretrained(
+        folder
+    )
+    words.save(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"), [("llama", "full"), ("llama", "lora"), ("llama", "head"), ("llama", "contrast"), ("gpt2", "full"), ("gpt2", "dora")]
+)
+def test_a_decoder_tells_intents_apart(tmp_path: Path, kind: Literal["llama", "gpt2"], method: str) -> None:
+    rng = random.Random(1)
+    base = decoder(kind, tmp_path / "base")
+    made, _ = tuned(tmp_path, "classify", intents(rng, 64), intents(rng, 40), base=base, method=method, epochs=8.0, learning_rate=3e-3, dropout=0.1)
+    assert made.metrics["accuracy"] > 0.8
+    from transformers import AutoModelForSequenceClassification
+
+    head, ours = open_head(tmp_path / "out")
+    asked = intents(rng, 12)
+    theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
+    said = [one.output["label"] for one in predictions_of(head, ours, [ClassifyExample(**row) for row in asked])]
+    for one, label in zip(head.inputs([ClassifyExample(**row) for row in asked]), said, strict=True):
+        with torch.no_grad():
+            assert theirs.config.id2label[int(theirs(torch.tensor([one.token_ids])).logits.argmax())] == label
+
+
+def test_a_label_that_all_rows_have_is_fitted_without_a_bias_too(tmp_path: Path) -> None:
+    rows = [{**row, "label": [row["label"], "all"]} for row in intents(random.Random(1), 32)]
+    made, _ = tuned(tmp_path, "classify", rows, rows[:8], base=decoder("llama", tmp_path / "base"), method="head")
+    assert made.metrics["micro_f1"] > 0.7
+
+
+@pytest.mark.parametrize(
+    ("task", "settings", "error", "told"),
+    [
+        ("tag", {"method": "contrast"}, ConfigError, "is for classify"),
+        ("several", {"method": "contrast"}, ConfigError, "with one label each"),
+        ("classify", {"method": "prompt"}, ConfigError, "prompt"),
+        ("classify", {"top_layers": 3}, ConfigError, "the model has 2 layers"),
+        ("classify", {"max_tokens": 500}, ConfigError, "reads 64 tokens"),
+        ("answer", {"base": "t5"}, ModelError, "cannot serve the task|has no configuration"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_folder_is_begun(
+    tmp_path: Path, small: str, task: str, settings: dict[str, Any], error: type[Exception], told: str
+) -> None:
+    rng = random.Random(1)
+    rows = {
+        "classify": intents(rng, 8),
+        "several": [{**row, "label": [row["label"]]} for row in intents(rng, 8)],
+        "tag": names(rng, 8),
+        "answer": places(rng, 8),
+    }[task]
+    given = {"base": small, **settings}
+    if given["base"] == "t5":
+        given["base"] = shutil.copytree(small, tmp_path / "t5")
+        written = json.loads((tmp_path / "t5/config.json").read_text())
+        (tmp_path / "t5/config.json").write_text(json.dumps({**written, "model_type": "vit", "architectures": ["ViTModel"]}))
+    with pytest.raises(error, match=told):
+        tuned(tmp_path, "classify" if task == "several" else task, rows, rows[:4], **{**given, "base": str(given["base"])})
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_label_only_names_the_file(tmp_path: Path, small: str) -> None:
+    with pytest.raises(DataError, match=r"train\.jsonl' has one label only"):
+        tuned(tmp_path, "classify", [{"text": "pay", "label": "x"}] * 2, [{"text": "c", "label": "x"}], base=small)
+
+
+def test_transitions_learn_with_adapters(tmp_path: Path, small: str) -> None:
+    rng = random.Random(2)
+    tuned(tmp_path, "tag", names(rng, 32), names(rng, 8), base=small, method="lora", epochs=2.0)
+    from safetensors.torch import load_file
+
+    assert float(load_file(tmp_path / "out/transitions.safetensors")["between"].abs().sum()) > 0
+
+
+def places(rng: random.Random, count: int, without: int = 0) -> list[dict[str, Any]]:
+    """Questions where somebody lives; of the last `without` the context does not say it."""
+    rows = []
+    for number in range(count):
+        place = rng.choice(["Paris", "London", "Rome"])
+        context = f"my friend {rng.choice(['Anna', 'Bob'])} lives in {place} today" if number < count - without else "hello my friend thanks again"
+        found = {"text": [place], "answer_start": [context.index(place)]} if number < count - without else {"text": [], "answer_start": []}
+        rows.append({"question": "lives in", "context": context, "answers": found})
+    return rows
+
+
+def test_whether_an_answer_is_given_goes_by_the_held_out_rows(tmp_path: Path, small: str) -> None:
+    rng = random.Random(8)
+    told: dict[str, list[str]] = {}
+    for name, without in (("all", 0), ("some", 12)):
+        (tmp_path / name).mkdir()
+        made, _ = tuned(tmp_path / name, "answer", places(rng, 40, 36), places(rng, 24, without), base=small, epochs=1.0)
+        head, model = open_head(tmp_path / name / "out")
+        rows = [AnswerExample.model_validate(row) for row in places(rng, 20, 10)]
+        told[name] = [one.output["answer"] for one in predictions_of(head, model, rows)]
+        assert json.loads((tmp_path / name / "out/head.json").read_text())["none_margin"] == (
+            None if name == "all" else pytest.approx(head.none_margin)
+        )
+    assert "" not in told["all"]
+    assert made.metrics["f1"] >= 0.5  # no answer at all gives as much
+
+
+def test_texts_that_are_cut_are_said(tmp_path: Path, small: str) -> None:
+    rng = random.Random(1)
+    rows = intents(rng, 16)
+    _, said = tuned(tmp_path, "classify", [*rows, {"text": "please pay " * 300, "label": "pay"}], rows[:8], base=small, method="head")
+    assert [sentence for sentence in said if "train.jsonl" in sentence and "1 of 17 rows have a text of more than 62 tokens" in sentence]
+
+
+def test_a_folder_is_opened_if_it_is_finished_and_as_it_was_measured(tmp_path: Path, small: str) -> None:
+    rng = random.Random(1)
+    tuned(tmp_path, "classify", intents(rng, 16), intents(rng, 8), base=small, precision="float32", epochs=1.0)
+    out = tmp_path / "out"
+    assert not any("validation_loss" in line for line in (out / "curve.jsonl").read_text().splitlines())
+    head, model = open_head(out)
+    assert head.precision == "float32"
+    rows = [ClassifyExample(text="please send money")]
+    exact = predictions_of(head, model, rows)[0].scores
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert predictions_of(head, model, rows)[0].scores == exact
+    weights = (out / "model.safetensors").read_bytes()
+    (out / "model.safetensors").write_bytes(weights[:100])
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        open_head(out)
+    told = json.loads((out / "head.json").read_text())
+    (out / "head.json").write_text(json.dumps({**told, "task": "poetry"}))
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        open_head(out)
+    (out / "head.json").write_text(json.dumps(told))
+    (out / "tuned.json").unlink()
+    with pytest.raises(ArtifactError, match="is not finished"):
+        open_head(out)
+
+
+def test_dropout_is_set_by_the_name_that_a_base_has_for_it(tmp_path: Path, small: str) -> None:
+    from transformers import DistilBertConfig, DistilBertModel
+
+    base = tmp_path / "base"
+    shutil.copytree(small, base)
+    (base / "model.safetensors").unlink()
+    size = json.loads((base / "config.json").read_text())["vocab_size"]
+    DistilBertModel(DistilBertConfig(dim=32, n_layers=1, n_heads=2, hidden_dim=64, vocab_size=size, max_position_embeddings=64)).save_pretrained(base)
+    rng = random.Random(1)
+    tuned(tmp_path, "classify", intents(rng, 16), intents(rng, 8), base=str(base), dropout=0.25, epochs=1.0)
+    told = json.loads((tmp_path / "out/config.json").read_text())
+    assert (told["dropout"], told["attention_dropout"]) == (0.25, 0.25)
+
+
+def test_minutes_bound_the_validations_too(tmp_path: Path, small: str) -> None:
+    rng = random.Random(1)
+    began = time.monotonic()
+    made, said = tuned(tmp_path, "classify", intents(rng, 40), intents(rng, 2000), base=small, minutes=0.1, epochs=500.0, num_validations=100)
+    assert time.monotonic() - began < 12
+    assert made.metrics["num_steps"] > 1
+    assert any("it is done" in sentence and "not 100" in sentence for sentence in said)
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_windows_inside_of_one_long_token_are_left_out_of_training(tmp_path: Path, small: str, crf: bool) -> None:
+    rng = random.Random(2)
+    rows = [*names(rng, 8), {"tokens": ["71" * 45, "\u200b"], "tags": ["B-LOC", "O"]}]
+    made, _ = tuned(tmp_path, "tag", rows, rows, base=small, crf=crf, batch=1, epochs=2.0, max_tokens=16, stride=0)
+    assert made.metrics["first_loss"] < 10

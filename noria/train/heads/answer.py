@@ -15,9 +15,11 @@ from noria.model import Tokenizer
 from noria.train.heads.head import Input, Prediction, padded
 from noria.train.heads.text_input import Wrap, windows
 from noria.train.objective import Loss
+from noria.train.precision import Precision
 
 NUM_BEST = 20
 """Begins and ends of each window that are tried with one another."""
+NOTHING: dict[str, Any] = {"answer": "", "start": -1}
 
 
 class Answer:
@@ -25,11 +27,12 @@ class Answer:
 
     Args:
         stride: tokens of the context that windows share. max_question, max_answer: tokens of a question that are read, and of an answer.
-        none_margin: by how much "not here" must beat the best span before no answer is given; found on held-out rows.
+        none_margin: by how much "not here" must beat the best span before no answer is given, found by `noria.train.heads.scope`; None: it never is.
     """
 
     task = "answer"
     auto_class = "AutoModelForQuestionAnswering"
+    precision: Precision | None = None
 
     def __init__(
         self,
@@ -38,11 +41,16 @@ class Answer:
         stride: int = 96,
         max_question: int = 64,
         max_answer: int = 64,
-        none_margin: float = 0.0,
+        none_margin: float | None = 0.0,
         with_kinds: bool = False,
     ) -> None:
         self.tokenizer, self.wrap, self.stride, self.with_kinds = tokenizer, wrap, stride, with_kinds
         self.max_question, self.max_answer, self.none_margin = max_question, max_answer, none_margin
+
+    @property
+    def question_room(self) -> int:
+        """Tokens of a question that are read: it leaves the context half of what the model reads."""
+        return min(self.max_question, max(1, self.wrap.room(2) // 2))
 
     def settings(self) -> dict[str, Any]:
         return {}
@@ -54,7 +62,8 @@ class Answer:
         return [one for index, row in enumerate(rows) for one in self._inputs(index, row, questions[index], *contexts[index])]
 
     def _inputs(self, index: int, row: AnswerExample, question: list[int], context: list[int], offsets: list[tuple[int, int]]) -> list[Input]:
-        question = question[: self.max_question]
+        num_cut = max(0, len(question) - self.question_room)
+        question = question[: self.question_room]
         room = self.wrap.room(2) - len(question)
         before = len(self.wrap.begin) + len(question) + len(self.wrap.end)
         known = row.answers
@@ -64,7 +73,8 @@ class Answer:
             token_ids, kinds = self.wrap.pair(question, context[start:end])
             here = offsets[start:end]
             places = (*[None] * before, *here, *[None] * (len(token_ids) - before - len(here)))
-            made.append(Input(row=index, token_ids=token_ids, kinds=kinds, target=_target(spans, here, before), places=places))
+            target = _target(spans, here, before)
+            made.append(Input(row=index, token_ids=token_ids, kinds=kinds, target=target, places=places, num_cut=num_cut))
         return made
 
     def weight(self, inputs: Sequence[Input]) -> float:
@@ -92,9 +102,12 @@ class Answer:
     def _prediction(self, row: AnswerExample, found: tuple[float, int, int], nothing: float) -> Prediction:
         score, start, end = found
         margin = score - nothing
-        if margin < -self.none_margin:
-            return Prediction(output={"answer": "", "start": -1, "score": round(_sigmoid(-margin), 6)}, scores=(margin,))
-        return Prediction(output={"answer": row.context[start:end], "start": start, "score": round(_sigmoid(margin), 6)}, scores=(margin,))
+        text = row.context[start:end]
+        answer = text.strip()  # tokens of bytes begin with the space before a word
+        if not answer or (self.none_margin is not None and margin < -self.none_margin):
+            return Prediction(output={**NOTHING, "score": round(_sigmoid(-margin), 6)}, scores=(margin,))
+        start += len(text) - len(text.lstrip())
+        return Prediction(output={"answer": answer, "start": start, "score": round(_sigmoid(margin), 6)}, scores=(margin,))
 
     def _logits(self, model: Any, inputs: Sequence[Input]) -> tuple[torch.Tensor, torch.Tensor]:
         """Scores of a begin and of an end at each token (inputs, longest); nothing begins in the question or the padding."""
@@ -113,7 +126,8 @@ def _target(spans: Sequence[tuple[int, int]], here: Sequence[tuple[int, int]], b
         if here and here[0][0] <= begin and end <= here[-1][1]:
             first = next(i for i, (_, token_end) in enumerate(here) if token_end > begin)
             last = next(i for i in reversed(range(len(here))) if here[i][0] < end)
-            return before + first, before + last
+            if first <= last:
+                return before + first, before + last
     return 0, 0
 
 

@@ -1,7 +1,7 @@
 """Classification: one label of a text or a pair, or several.
 
 One label: L = -sum_n w_y (1 - e) log p(y_n | x_n) - e/K sum_k log p(k | x_n), with class weights w and smoothing e (Szegedy et al. 2016). Several
-labels: the sum of the binary cross entropies of all labels.
+labels: the sum of the binary cross entropies of all labels, each with the targets 1 - e/2 and e/2.
 """
 
 import re
@@ -19,6 +19,7 @@ from noria.model import Tokenizer
 from noria.train.heads.head import Input, Prediction, padded
 from noria.train.heads.text_input import Wrap
 from noria.train.objective import Loss
+from noria.train.precision import Precision
 
 _WORD = re.compile(r"[^\W\d_]{3}|[一-鿿]{2}")
 
@@ -36,6 +37,7 @@ class Classify:
 
     task = "classify"
     auto_class = "AutoModelForSequenceClassification"
+    precision: Precision | None = None
 
     def __init__(
         self,
@@ -67,9 +69,11 @@ class Classify:
     def _input(self, index: int, row: ClassifyExample, first: list[int], second: list[int]) -> Input:
         target = self._target(row.label)
         if row.text_pair is None:
-            return Input(row=index, token_ids=self.wrap.one(first[: self.wrap.room()]), target=target)
+            room = self.wrap.room()
+            return Input(row=index, token_ids=self.wrap.one(first[:room]), target=target, num_cut=max(0, len(first) - room))
         token_ids, kinds = self.wrap.pair(first, second)
-        return Input(row=index, token_ids=token_ids, kinds=kinds, target=target)
+        num_cut = max(0, len(first) + len(second) - self.wrap.room(2))
+        return Input(row=index, token_ids=token_ids, kinds=kinds, target=target, num_cut=num_cut)
 
     def _target(self, label: str | tuple[str, ...] | None) -> Any:
         if label is None:
@@ -88,7 +92,8 @@ class Classify:
         logits = self._logits(model, inputs)
         targets = torch.tensor([one.target for one in inputs], device=logits.device)
         if self.several:
-            return Loss(total=functional.binary_cross_entropy_with_logits(logits, targets, reduction="sum"))
+            smoothed = targets * (1 - self.smoothing) + self.smoothing / 2
+            return Loss(total=functional.binary_cross_entropy_with_logits(logits, smoothed, reduction="sum"))
         weights = None if self.class_weights is None else self.class_weights.to(logits.device)
         return Loss(total=functional.cross_entropy(logits, targets, weight=weights, label_smoothing=self.smoothing, reduction="sum"))
 
@@ -109,7 +114,8 @@ class Classify:
         else:
             best = max(range(len(scores)), key=scores.__getitem__)
             fits = scores[best] >= self.threshold
-            output = {"label": self.labels[best] if fits else OUT_OF_SCOPE, "score": round(scores[best], 6)}
+            sure = scores[best] if fits else 1 - scores[best]
+            output = {"label": self.labels[best] if fits else OUT_OF_SCOPE, "score": round(sure, 6)}
         return Prediction(output=output, scores=tuple(scores))
 
     def _logits(self, model: Any, inputs: Sequence[Input]) -> torch.Tensor:

@@ -14,6 +14,7 @@ from noria.data import Example
 from noria.model import Tokenizer
 from noria.train.heads.text_input import Wrap
 from noria.train.objective import Loss
+from noria.train.precision import Precision
 
 IGNORED = -100
 """Target of a token that nothing is learnt of."""
@@ -31,6 +32,10 @@ class Input:
     """What is learnt of it, as its head wants it; None where nothing is known."""
     places: tuple[Any, ...] = ()
     """Where each token comes from (the index of its word, or its begin and end in the text); None of special tokens."""
+    whole: tuple[bool, bool] = (True, True)
+    """Whether the row begins and ends here; a window may do neither."""
+    num_cut: int = 0
+    """Tokens of the row that no input of it reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,8 @@ class Head(Protocol):
     wrap: Wrap
     with_kinds: bool
     """Whether the model reads which text of a pair a token stands in."""
+    precision: Precision | None
+    """Of matrix products; thresholds hold for the one they were found in. None: what the device is fast in."""
 
     def settings(self) -> dict[str, Any]:
         """What the configuration of the model says of the head."""
@@ -62,7 +69,7 @@ class Head(Protocol):
         ...
 
     def weight(self, inputs: Sequence[Input], /) -> float:
-        """What the summed loss of these inputs is divided by."""
+        """What the summed loss of these inputs is divided by; 0 where nothing can be learnt of them."""
         ...
 
     def loss(self, model: Any, inputs: Sequence[Input], /) -> Loss: ...

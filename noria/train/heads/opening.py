@@ -2,35 +2,43 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import torch
+from safetensors import SafetensorError
 
 from noria.data import ClassifyExample, Example, TagExample
+from noria.data.examples import HeadTask
 from noria.data.tag_schemes import Scheme, scheme_of
 from noria.errors import ArtifactError, ConfigError, ModelError
 from noria.model import BaseModel, Tokenizer, load_tokenizer, plain_checkpoint
 from noria.schema import Record
 from noria.store import write_file
+from noria.train.dropout import use_dropout
 from noria.train.heads.answer import Answer
 from noria.train.heads.classify import Classify, balanced, labels_of
 from noria.train.heads.head import Head
 from noria.train.heads.pooling import add_mean_layer, pools_by_mean
-from noria.train.heads.tag import Tag
+from noria.train.heads.tag import TRANSITIONS_NAME, Tag
 from noria.train.heads.text_input import Wrap
+from noria.train.precision import Precision
 from noria.train.task_config import TaskConfig
 
-NAME = "head.json"
+NAME, DONE = "head.json", "tuned.json"
+"""What a prediction needs, and, written last, what was done."""
 TRANSITIONS = "transitions.safetensors"
-TASKS = ("classify", "tag", "answer")
 MOST_TOKENS = 512
 """Longest input where none is set: what most texts of these tasks fit in."""
+_INTO_RESIDUAL = ("hidden_dropout_prob", "hidden_dropout", "dropout", "resid_pdrop", "resid_dropout", "mlp_dropout")
+_IN_ATTENTION = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
+"""What architectures call their dropout."""
+_UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 
 
 class HeadFile(Record):
     """What a prediction needs beside the model: `head.json` in the folder."""
 
-    task: str
+    task: HeadTask
     num_positions: int
     with_kinds: bool
     labels: tuple[str, ...] = ()
@@ -38,12 +46,14 @@ class HeadFile(Record):
     scheme: Scheme | None = None
     crf: bool = False
     stride: int = 64
-    none_margin: float = 0.0
+    none_margin: float | None = 0.0
     threshold: float = 0.0
+    precision: Precision | None = None
 
     @classmethod
     def of(cls, head: Head) -> "HeadFile":
-        common: dict[str, Any] = {"task": head.task, "num_positions": head.wrap.num_positions, "with_kinds": head.with_kinds}
+        common: dict[str, Any] = {name: getattr(head, name) for name in ("task", "with_kinds", "precision")}
+        common["num_positions"] = head.wrap.num_positions
         if isinstance(head, Classify):
             return cls(**common, labels=head.labels, several=head.several, threshold=head.threshold)
         if isinstance(head, Tag):
@@ -52,6 +62,11 @@ class HeadFile(Record):
         return cls(**common, stride=head.stride, none_margin=head.none_margin)
 
     def head(self, tokenizer: Tokenizer) -> Head:
+        made = self._made(tokenizer)
+        made.precision = self.precision
+        return made
+
+    def _made(self, tokenizer: Tokenizer) -> Head:
         wrap = Wrap.of(tokenizer, self.num_positions)
         if self.task == "classify":
             return Classify(tokenizer, wrap, self.labels, self.several, with_kinds=self.with_kinds, threshold=self.threshold)
@@ -63,19 +78,28 @@ class HeadFile(Record):
         write_file(folder / NAME, [self.model_dump_json(indent=1) + "\n"])
 
 
-def head_of(config: TaskConfig, task: str, base: BaseModel, rows: Sequence[Example]) -> Head:
-    """The head for a task's rows on a base model. Raises ConfigError, DataError."""
-    if task not in TASKS:
-        raise ConfigError(f"No head is made for the task {task!r}; allowed: {', '.join(TASKS)}.")
+def head_of(config: TaskConfig, task: str, base: BaseModel, train: tuple[Path, Sequence[Example]]) -> Head:
+    """The head for a task's file, with its rows, on a base model. Raises ConfigError, DataError."""
+    if task not in get_args(HeadTask):
+        raise ConfigError(f"No head is made for the task {task!r}; allowed: {', '.join(get_args(HeadTask))}.")
+    head = _head_of(config, task, base, *train)
+    head.precision = config.precision
+    return head
+
+
+def _head_of(config: TaskConfig, task: str, base: BaseModel, path: Path, rows: Sequence[Example]) -> Head:
     tokenizer = load_tokenizer(base.path)
     folder = plain_checkpoint(base)
     settings = _config_of(folder)
-    positions = min(_positions(settings), config.max_tokens or MOST_TOKENS)
+    readable = _positions(settings)
+    if config.max_tokens is not None and config.max_tokens > readable:
+        raise ConfigError(f"`max_tokens` is {config.max_tokens}, but '{base.name}' reads {readable} tokens. Give {readable} or less.")
+    positions = min(readable, config.max_tokens or MOST_TOKENS)
     with_kinds = getattr(settings, "type_vocab_size", 0) > 1
     wrap = Wrap.of(tokenizer, positions)
     if task == "classify":
         typed = cast(Sequence[ClassifyExample], rows)
-        labels, several = labels_of(typed, "the training file")
+        labels, several = labels_of(typed, path)
         weights = balanced(typed, labels) if config.class_weights == "balanced" and not several else ()
         return Classify(tokenizer, wrap, labels, several, config.label_smoothing, weights, with_kinds)
     if task == "tag":
@@ -90,19 +114,24 @@ def new_model(config: TaskConfig, head: Head, base: BaseModel) -> Any:
 
     folder = plain_checkpoint(base)
     auto: Any = getattr(transformers, head.auto_class)
-    dropout = {} if config.dropout is None else {"hidden_dropout_prob": config.dropout, "attention_probs_dropout_prob": config.dropout}
+    settings = _config_of(folder, **head.settings())
+    for name in (*_INTO_RESIDUAL, *_IN_ATTENTION):
+        if config.dropout is not None and hasattr(settings, name):
+            setattr(settings, name, config.dropout)
     torch.manual_seed(config.seed)
     transformers.logging.set_verbosity_error()  # new layers are what was asked for, not a warning
     transformers.logging.disable_progress_bar()
     try:
-        model = auto.from_pretrained(str(folder), dtype=torch.float32, local_files_only=True, **head.settings(), **dropout)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        model = auto.from_pretrained(str(folder), config=settings, dtype=torch.float32, local_files_only=True)
+    except _UNREADABLE as error:
         raise ModelError(f"The model in '{folder}' cannot serve the task {head.task!r}: {error!s:.300}. Name another `--base`.") from error
     model.config.pad_token_id = head.tokenizer.pad_id
+    if config.dropout and not any(hasattr(settings, name) for name in _INTO_RESIDUAL):
+        use_dropout(model, config.dropout)
     if model.config.model_type == "bert" and pools_by_mean(folder) and isinstance(head, Classify):
         add_mean_layer(model)
     if isinstance(head, Tag) and head.crf:
-        model.add_module("tag_transitions", head.transitions)
+        model.add_module(TRANSITIONS_NAME, head.transitions)
     return model
 
 
@@ -117,22 +146,24 @@ def open_head(folder: Path) -> tuple[Head, Any]:
         raise ArtifactError(f"'{folder}' holds no `{NAME}`: it was not made by `noria tune`. Name a folder that was.") from error
     except ValueError as error:
         raise ArtifactError(f"'{folder / NAME}' cannot be read ({error!s:.200}). Tune again.") from error
+    if not (folder / DONE).is_file():
+        raise ArtifactError(f"'{folder}' is not finished: `{DONE}` is missing. Run the same `noria tune` again.")
     head = told.head(load_tokenizer(folder))
     auto: Any = getattr(transformers, head.auto_class)
     try:
         model = auto.from_pretrained(str(folder), dtype=torch.float32, local_files_only=True).eval()
         if isinstance(head, Tag) and head.crf:
             head.transitions.load_state_dict(load_file(str(folder / TRANSITIONS)))
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except _UNREADABLE as error:
         raise ModelError(f"The model in '{folder}' cannot be loaded: {error!s:.300}. Tune again.") from error
     return head, model
 
 
-def _config_of(folder: Path) -> Any:
+def _config_of(folder: Path, **settings: Any) -> Any:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(str(folder), local_files_only=True)
+        return AutoConfig.from_pretrained(str(folder), local_files_only=True, **settings)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"'{folder}' has no configuration that transformers reads: {error!s:.200}. Name another `--base`.") from error
 

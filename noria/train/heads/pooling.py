@@ -39,6 +39,15 @@ def add_mean_layer(model: Any) -> None:
         pooler.dense.bias.zero_()
 
 
+def num_own_layers(model: Any) -> int:
+    """Layers of a model, without one that only means: that one learns with the last of the others."""
+    count: int = model.config.num_hidden_layers
+    if model.config.model_type != "bert":
+        return count
+    attention = model.base_model.encoder.layer[-1].attention.self
+    return count - (not bool(attention.query.weight.any()) and not bool(attention.key.weight.any()))
+
+
 def _takes_index(layer_class: Any) -> bool:
     import inspect
 

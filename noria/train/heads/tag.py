@@ -18,10 +18,14 @@ from noria.train.heads.crf import Transitions
 from noria.train.heads.head import Input, Prediction, padded
 from noria.train.heads.text_input import Wrap, windows
 from noria.train.objective import Loss
+from noria.train.precision import Precision
+
+TRANSITIONS_NAME = "tag_transitions"
+"""Under which a model holds the transitions of its head, so that they are trained with it."""
 
 
 class Tag:
-    """The head. A token is read as its pieces, the first of which carries its tag; a token that the tokenizer makes nothing of is `O`.
+    """The head. A token is read as its pieces, the first of which carries its tag; one that the tokenizer makes nothing of is read as unknown.
 
     Args:
         tags: in the order of the model's outputs.
@@ -31,6 +35,7 @@ class Tag:
 
     task = "tag"
     auto_class = "AutoModelForTokenClassification"
+    precision: Precision | None = None
 
     def __init__(
         self, tokenizer: Tokenizer, wrap: Wrap, tags: Sequence[str], scheme: Scheme, crf: bool = False, stride: int = 64, with_kinds: bool = False
@@ -40,6 +45,7 @@ class Tag:
         self.stride, self.with_kinds = stride, with_kinds
         self.transitions = Transitions(*allowed_transitions(self.tags, scheme))
         self._index = {tag: index for index, tag in enumerate(self.tags)}
+        self._unknown = tokenizer.role_id("unk_token")
 
     def settings(self) -> dict[str, Any]:
         return {"num_labels": len(self.tags), "id2label": dict(enumerate(self.tags)), "label2id": self._index}
@@ -51,15 +57,17 @@ class Tag:
         words = [word if place == 0 or _stands_alone(word) else f" {word}" for place, word in enumerate(row.tokens)]
         pieces: list[int] = []
         places: list[int | None] = []
+        nothing = [self.tokenizer.pad_id if self._unknown is None else self._unknown]
         for place, ids in enumerate(self.tokenizer.encode_batch(words)):
-            pieces += ids
-            places += [place, *[None] * (len(ids) - 1)] if ids else []
+            pieces += ids or nothing
+            places += [place, *[None] * (len(ids) - 1)]
         known = [self._index.get(tag) for tag in row.tags] if row.tags else None
         made: list[Input] = []
         for start, end in windows(len(pieces), self.wrap.room(), self.stride):
             here = [None] * len(self.wrap.begin) + places[start:end] + [None] * len(self.wrap.end)
             target = None if known is None else [known[place] for place in here if place is not None]
-            made.append(Input(row=index, token_ids=self.wrap.one(pieces[start:end]), target=target, places=tuple(here)))
+            whole = start == 0, end == len(pieces)
+            made.append(Input(row=index, token_ids=self.wrap.one(pieces[start:end]), target=target, places=tuple(here), whole=whole))
         return made
 
     def weight(self, inputs: Sequence[Input]) -> float:
@@ -67,15 +75,15 @@ class Tag:
 
     def loss(self, model: Any, inputs: Sequence[Input]) -> Loss:
         emissions = self._emissions(model, inputs)
-        targets = [torch.tensor(one.target, device=model.device) for one in inputs]
+        targets = [torch.tensor(one.target, dtype=torch.long, device=model.device) for one in inputs]
         if not self.crf:
             return Loss(total=functional.cross_entropy(torch.cat(emissions), torch.cat(targets), reduction="sum"))
-        some = [place for place, target in enumerate(targets) if len(target)]
-        padded_emissions = torch.nn.utils.rnn.pad_sequence([emissions[i] for i in some], batch_first=True)
-        padded_targets = torch.nn.utils.rnn.pad_sequence([targets[i] for i in some], batch_first=True)
-        lengths = torch.tensor([len(targets[i]) for i in some], device=model.device)
+        padded_emissions = torch.nn.utils.rnn.pad_sequence(emissions, batch_first=True)
+        padded_targets = torch.nn.utils.rnn.pad_sequence(targets, batch_first=True)
+        lengths = torch.tensor([len(target) for target in targets], device=model.device)
         mask = torch.arange(padded_targets.shape[1], device=model.device) < lengths[:, None]
-        return Loss(total=self.transitions.loss(padded_emissions, padded_targets, mask))
+        whole = torch.tensor([one.whole for one in inputs], device=model.device)
+        return Loss(total=self.transitions.loss(padded_emissions, padded_targets, mask, whole))
 
     def outputs(self, model: Any, inputs: Sequence[Input]) -> list[torch.Tensor]:
         return [one.cpu() for one in self._emissions(model, inputs)]

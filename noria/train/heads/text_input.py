@@ -41,9 +41,9 @@ class Wrap:
 
 
 def windows(length: int, room: int, stride: int) -> list[tuple[int, int]]:
-    """Begin and end of windows of at most `room` that cover `length`, each overlapping the one before by `stride` at least."""
+    """Begin and end of windows of at most `room` that cover `length`, each overlapping the one before by `stride` at least, or by half of `room`."""
     if length <= room:
         return [(0, length)]
-    step = max(1, room - stride)
+    step = max(room - stride, (room + 1) // 2)
     starts = [*range(0, length - room, step), length - room]
     return [(start, start + room) for start in starts]

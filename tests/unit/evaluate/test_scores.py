@@ -7,6 +7,7 @@ from seqeval.metrics import classification_report
 
 from noria.data import AnswerExample, ClassifyExample, TagExample, TextPairExample
 from noria.data.examples import Answers
+from noria.evaluate.report import details
 from noria.evaluate.scores import calibration_error, score, seqeval_tags
 
 
@@ -55,6 +56,14 @@ def test_several_labels() -> None:
     assert found.metrics["exact"] == 0.5
 
 
+def test_what_was_predicted_says_which_kind_of_labels_a_file_has() -> None:
+    rows = [ClassifyExample(text="t", label="a"), ClassifyExample(text="t", label=("a", "b"))]
+    said = [{"labels": ["a"]}, {"labels": ["a", "b"]}]
+    found = score("classify", rows, said)
+    assert found.metrics["exact"] == 1
+    assert details(rows, said, found, None)["confusions"] == []
+
+
 def test_answers_in_both_languages() -> None:
     rows = [
         AnswerExample(question="Who?", context="It was the Duke of York.", answers=Answers(text=("the Duke",), answer_start=(7,))),
@@ -62,8 +71,8 @@ def test_answers_in_both_languages() -> None:
         AnswerExample(question="Why?", context="Nobody knows.", answers=Answers(text=(), answer_start=())),
     ]
     found = score("answer", rows, [{"answer": "Duke"}, {"answer": "北京。"}, {"answer": ""}])
-    assert found.values == pytest.approx((2 / 3, 1.0, 1.0))
-    assert found.metrics["exact_match"] == pytest.approx(2 / 3)
+    assert found.values == (1.0, 1.0, 1.0)
+    assert found.metrics["exact_match"] == 1
 
 
 def test_summaries_in_chinese_count_characters() -> None:

@@ -1,12 +1,13 @@
 """A folder is claimed by what was asked for, and by nothing else."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from noria.errors import ArtifactError, ConfigError, StoreError
-from noria.store import claim, refuse_other, sizes
+from noria.store import claim, finished, refuse_other, sizes
 
 
 def request(files: list[Path], **settings: Any) -> dict[str, Any]:
@@ -44,6 +45,22 @@ def test_what_is_finished_is_held_against_the_settings_alone(tmp_path: Path) -> 
     refuse_other(tmp_path, {"settings": {"width": 64}}, {"settings": {"width": 64}})
     with pytest.raises(ConfigError, match="`width` was 64 and is 65"):
         refuse_other(tmp_path, {"settings": {"width": 64}}, {"settings": {"width": 65}})
+
+
+def test_a_finished_folder_tells_of_itself_and_loses_what_a_kill_left(tmp_path: Path) -> None:
+    scratch = tmp_path / ".run"
+    claim(tmp_path, scratch, request([], width=64), "noria it")
+    assert finished(tmp_path, "done.json", scratch, request([], width=64), "metrics") is None
+    (tmp_path / "done.json").write_text(json.dumps({"request": request([], width=64), "metrics": {"loss": 1.0}}))
+    with pytest.raises(ConfigError, match="`width` was 64 and is 65"):
+        finished(tmp_path, "done.json", scratch, request([], width=65), "metrics")
+    assert scratch.is_dir()
+    told = finished(tmp_path, "done.json", scratch, request([], width=64), "metrics")
+    assert told is not None
+    assert told["metrics"] == {"loss": 1.0}
+    assert not scratch.exists()
+    with pytest.raises(ArtifactError, match="another version"):
+        finished(tmp_path, "done.json", scratch, request([], width=64), "metrics", "plan")
 
 
 @pytest.mark.parametrize("written", ["", "{", "[]", "null", '{"files": []}', '{"settings": 3, "files": []}', '{"model": "x", "width": 3}'])

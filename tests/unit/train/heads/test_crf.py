@@ -16,9 +16,9 @@ def field(num_tags: int, seed: int = 0) -> Transitions:
     return made
 
 
-def path_score(made: Transitions, emissions: torch.Tensor, path: tuple[int, ...]) -> float:
+def path_score(made: Transitions, emissions: torch.Tensor, path: tuple[int, ...], opens: bool = True, closes: bool = True) -> float:
     between, begin, end = (part.detach() for part in made.scores())
-    total = begin[path[0]] + end[path[-1]] + sum(emissions[t, tag] for t, tag in enumerate(path))
+    total = opens * begin[path[0]] + closes * end[path[-1]] + sum(emissions[t, tag] for t, tag in enumerate(path))
     return float(total + sum(between[a, b] for a, b in itertools.pairwise(path)))
 
 
@@ -34,7 +34,7 @@ def test_loss_and_best_path_are_those_of_all_paths_written_out() -> None:
         scores = torch.tensor([path_score(made, emissions[row], path) for path in paths])
         wanted += float(scores.logsumexp(0)) - path_score(made, emissions[row], tuple(tags[row, :length].tolist()))
         assert made.best(emissions[row : row + 1], [length]) == [list(paths[int(scores.argmax())])]
-    assert abs(made.loss(emissions, tags, mask).item() - wanted) < 1e-4
+    assert abs(made.loss(emissions, tags, mask, torch.ones(2, 2, dtype=torch.bool)).item() - wanted) < 1e-4
 
 
 def test_what_is_not_allowed_is_never_chosen() -> None:
@@ -43,3 +43,14 @@ def test_what_is_not_allowed_is_never_chosen() -> None:
     emissions = torch.tensor([[[5.0, 0.0], [0.0, 5.0], [0.0, 5.0]]])
     [best] = made.best(emissions, [3])
     assert all((a, b) != (0, 1) for a, b in itertools.pairwise(best))
+
+
+def test_what_begins_and_ends_a_row_does_not_count_at_the_borders_of_a_window() -> None:
+    made = field(3)
+    emissions, tags, mask = torch.randn(2, 3, 3), torch.tensor([[0, 2, 1], [2, 0, 0]]), torch.ones(2, 3, dtype=torch.bool)
+    whole = torch.tensor([[False, True], [True, False]])
+    wanted = 0.0
+    for row, (opens, closes) in enumerate(whole.tolist()):
+        scores = [path_score(made, emissions[row], path, opens, closes) for path in itertools.product(range(3), repeat=3)]
+        wanted += float(torch.tensor(scores).logsumexp(0)) - path_score(made, emissions[row], tuple(tags[row].tolist()), opens, closes)
+    assert abs(made.loss(emissions, tags, mask, whole).item() - wanted) < 1e-4

@@ -1,0 +1,85 @@
+"""Tool use by every method of `noria tune`, on the same dialogues of Schema-Guided Dialogue: quality, minutes, memory.
+
+    python benchmarks/sgd_methods.py --data ../shared/data/sgd [--minutes 8] [--only METHOD ...] [--seeds 1]
+
+285 dialogues are learnt from (or are the cases that are shown or copied), 20 choose the weights or the number of cases, and the calls and replies
+of 60 others are judged: exact calls, and calls by name. Each method gets the same minutes; those that train nothing need fewer. Peak memory is that
+of the process that tunes. Prints and writes benchmarks/results/sgd_methods.json.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from _harness import ROOT, print_figures, write_results
+from sgd_loop import Services, held_out_decisions, write_rows
+
+NUM_DEV = 20
+METHODS = {
+    "full": {"method": "full"},
+    "lora": {"method": "lora", "learning_rate": 1.5e-3},
+    "dora": {"method": "dora", "learning_rate": 1.5e-3},
+    "prompt": {"method": "prompt"},
+    "zero_shot": {"method": "prompting", "num_examples": 0},
+    "few_shot": {"method": "prompting", "num_examples": 2},
+    "retrieval": {"method": "retrieval"},
+}
+TRAINED = ("full", "lora", "dora", "prompt")
+SETTINGS = {"call_weight": 6.0, "batch_tokens": 768}
+
+
+def noria(*arguments: str) -> tuple[dict[str, Any], float]:
+    """What a command prints as JSON, and the most memory it held, in GB."""
+    child = subprocess.Popen([sys.executable, "-m", "noria.cli.main", *arguments, "--json"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    out = child.stdout.read()
+    _, status, usage = os.wait4(child.pid, 0)
+    if status:
+        raise SystemExit(f"`noria {' '.join(arguments)}` ended with {os.waitstatus_to_exitcode(status)}.")
+    return json.loads(out), usage.ru_maxrss / (1 << 20)
+
+
+def one(method: str, files: dict[str, Path], minutes: float, seed: int, out: Path) -> dict[str, float]:
+    settings = METHODS[method] | ({**SETTINGS, "seed": seed} if method in TRAINED else {})
+    given = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+    sides = ["--train", str(files["train"]), "--eval", str(files["dev"])]
+    made, memory = noria("tune", "--task", "tools", *sides, "--out", str(out), "--minutes", str(minutes), *given)
+    found, _ = noria("evaluate", "--task", "tools", "--model", str(out), "--data", str(files["test"]))
+    return {**found["metrics"], "n": found["n"], "minutes": made["train_seconds"] / 60, "gigabytes": memory}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with train_sample.jsonl and train_schema.json")
+    parser.add_argument("--minutes", type=float, default=8.0, help="for each method")
+    parser.add_argument("--only", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--seeds", type=int, default=1, help="of the methods that train")
+    options = parser.parse_args()
+    train, held_out = Services(options.data.resolve()).split()
+    figures: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        rows = {
+            "train": train[NUM_DEV:],
+            "dev": [held_out_decisions(row) for row in train[:NUM_DEV]],
+            "test": [held_out_decisions(r) for r in held_out],
+        }
+        files = {side: work / f"{side}.jsonl" for side in rows}
+        for side, path in files.items():
+            write_rows(path, rows[side])
+        for method in options.only:
+            seeds = range(options.seeds if method in TRAINED else 1)
+            runs = [one(method, files, options.minutes, seed, work / f"{method}-{seed}") for seed in seeds]
+            figures |= {f"{method}_{key}": statistics.fmean(run[key] for run in runs) for key in runs[0]}
+            print_figures(figures)
+            write_results("sgd_methods", figures)
+
+
+if __name__ == "__main__":
+    main()

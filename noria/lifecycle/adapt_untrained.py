@@ -1,0 +1,142 @@
+"""`noria tune --method prompting|retrieval`: task files in, a folder of cases out, scored on the evaluation file as trained models are."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from noria.data import Example, Task
+from noria.data.task_checks import TaskFile, is_chinese, names_of
+from noria.errors import ConfigError
+from noria.evaluate.suites import chat_suite
+from noria.lifecycle.adapt_writing import NAME as WRITING
+from noria.lifecycle.adapt_writing import Writing, WritingTask, answers_of
+from noria.lifecycle.cases import CaseBook
+from noria.lifecycle.measure import open_plain
+from noria.lifecycle.standing import Standing, spread, standing_on_rows, standing_on_suite
+from noria.lifecycle.untrained import NAME, CaseGenerator, CasesFile, Untrained, UntrainedConfig
+from noria.model import DEFAULT_BASE, resolve
+from noria.model.registry import CHINESE_ENCODER, DEFAULT_ENCODER
+from noria.store import claim, finished, hardware, versions, write_file
+from noria.train.sentences import SentenceEncoder
+from noria.train.task import DONE, SCRATCH, Report, Say, Tuned
+
+NUMBERS = {"prompting": (0, 2, 4, 8), "retrieval": (1, 3, 5, 10, 20)}
+"""Numbers of cases that are tried where none is set."""
+ROWS_TO_CHOOSE, ROWS_TO_SCORE, FEWEST_ROWS = 40, 300, 8
+"""Rows of the evaluation file that a model is asked; where nothing is generated, `ROWS_TO_LOOK_UP` instead."""
+ROWS_TO_LOOK_UP = 5000
+
+
+def check_untrained(config: UntrainedConfig, task: str) -> None:
+    """Raises ConfigError where the method cannot do the task."""
+    writes = task in get_args(WritingTask)
+    if task == "tag" or (task == "answer" and config.method == "retrieval"):
+        raise ConfigError(f"`--method {config.method}` is not for the task {task!r}. Give another method.")
+    if config.thought and (writes or config.method == "retrieval"):
+        raise ConfigError("`thought` is for `--method prompting` of classify and answer. Leave it out.")
+    if config.votes > 1 and config.method == "retrieval":
+        raise ConfigError("`votes` is for `--method prompting`; what is retrieved votes by `num_examples`. Leave it out.")
+
+
+def adapt_untrained(
+    config: UntrainedConfig,
+    task: Task,
+    rows: Sequence[Example],
+    held_out: TaskFile,
+    out: Path,
+    base: str | None,
+    request: Mapping[str, Any],
+    report: Report,
+    say: Say,
+) -> Tuned:
+    """Write the cases, with as many of them to be shown or to vote as do best on the evaluation file.
+
+    Raises:
+        ConfigError: a method that cannot do the task, or an `out` that was begun otherwise.
+        ModelError, StoreError: see `noria.train.task.tune`.
+    """
+    check_untrained(config, task)
+    told = finished(out, DONE, out / SCRATCH, request, "metrics")
+    if told is not None:
+        return Tuned(folder=out, metrics=told["metrics"])
+    claim(out, out / SCRATCH, request, "noria tune")
+    began = time.monotonic()
+    writing = Writing.of(cast(WritingTask, task), rows) if task in get_args(WritingTask) else None
+    file = _file(config, task, rows, base)
+    report("reading cases", 0, 1)
+    book = CaseBook.of(rows if writing is None else map(writing.conversation, rows), SentenceEncoder(resolve(file.encoder)))
+    report("reading cases", 1, 1)
+    untrained = Untrained(file, book, None if file.base is None else open_plain(file.base))
+    try:
+        untrained.file = _with_best_number(config, untrained, writing, held_out, report)
+        found = _standing(untrained, writing, held_out, _most(untrained, config.minutes, ROWS_TO_SCORE), report)
+    finally:
+        untrained.close()
+    metrics = {found.metric: found.score, "score": found.score, "num_scored": len(found.groups), "num_steps": 0}
+    metrics |= {"num_examples": untrained.file.num_examples, "train_seconds": round(time.monotonic() - began, 1)}
+    say(f"{len(book.rows):,} cases; {untrained.file.num_examples} of them for a question.")
+    book.write(out)
+    if writing is not None:
+        write_file(out / WRITING, [writing.model_dump_json(indent=1) + "\n"])
+    write_file(out / NAME, [untrained.file.model_dump_json(indent=1) + "\n"])
+    told = {"request": request, "base": file.base, "metrics": metrics, "versions": versions(), "hardware": hardware()}
+    write_file(out / DONE, [json.dumps(told, indent=2, ensure_ascii=False) + "\n"])
+    finished(out, DONE, out / SCRATCH, request)
+    return Tuned(folder=out, metrics=metrics)
+
+
+def _file(config: UntrainedConfig, task: Task, rows: Sequence[Example], base: str | None) -> CasesFile:
+    chinese = is_chinese(rows)
+    labels = sorted({name for row in rows for name in names_of(row)}) if task == "classify" else []
+    return CasesFile(
+        method=config.method,
+        task=task,
+        encoder=config.encoder or (CHINESE_ENCODER if chinese else DEFAULT_ENCODER),
+        base=(base or DEFAULT_BASE) if config.method == "prompting" else None,
+        thought=config.thought,
+        votes=config.votes,
+        labels=tuple(labels),
+        several=task == "classify" and not isinstance(getattr(rows[0], "label", ""), str),
+        chinese=chinese,
+    )
+
+
+def _with_best_number(config: UntrainedConfig, untrained: Untrained, writing: Writing | None, held_out: TaskFile, report: Report) -> CasesFile:
+    """The file with the number of cases that was set, or else does best; of equals the smallest."""
+    file = untrained.file
+    if config.num_examples is not None:
+        return file.model_copy(update={"num_examples": config.num_examples})
+    if writing is not None and config.method == "retrieval":
+        return file.model_copy(update={"num_examples": 1})
+    found: dict[int, float] = {}
+    for number in NUMBERS[config.method]:
+        untrained.file = file.model_copy(update={"num_examples": number})
+        count = _most(untrained, config.minutes, ROWS_TO_CHOOSE)
+        found[number] = _standing(untrained, writing, held_out, count, report).score
+    best = max(found, key=lambda number: (found[number], -number))
+    return file.model_copy(update={"num_examples": best})
+
+
+def _most(untrained: Untrained, minutes: float | None, wanted: int) -> int:
+    """Rows to ask: as many as are wanted, or fewer where the minutes are few (a model answers about two a second)."""
+    if untrained.file.base is None:
+        return ROWS_TO_LOOK_UP
+    return wanted if minutes is None else max(FEWEST_ROWS, min(wanted, int(minutes * 60 / untrained.file.votes / 4)))
+
+
+def _standing(untrained: Untrained, writing: Writing | None, held_out: TaskFile, count: int, report: Report) -> Standing:
+    """What the cases are worth on rows spread over the evaluation file."""
+
+    def told(done: int, total: int) -> None:
+        report(f"asking (with {untrained.file.num_examples} cases)", done, total)
+
+    task, rows = untrained.file.task, spread(held_out.rows, count)
+    if task in ("chat", "tools"):
+        return standing_on_suite(chat_suite(held_out.path, held_out.path.stem, count), CaseGenerator(untrained), told)
+    if writing is None:
+        return standing_on_rows(task, rows, untrained.predictions(list(rows.values())), told)
+    places = [f"'{held_out.path}' line {line}" for line in rows]
+    answers = answers_of(CaseGenerator(untrained), writing, list(rows.values()), places)
+    return standing_on_rows(task, rows, ({"target": one.content} for one in answers), told)

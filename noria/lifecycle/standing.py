@@ -1,0 +1,57 @@
+"""What a model is worth on some rows, in a form that two of them can be compared by in pairs."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from noria.data import AnswerExample, Example
+from noria.data.examples import conversation_of
+from noria.evaluate.counted import Counted
+from noria.evaluate.scores import score
+from noria.evaluate.suites import Suite, run_suite
+from noria.lifecycle.measure import counted
+from noria.schema import Generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """The metric that a task goes by, with what it is made of row by row."""
+
+    metric: str
+    counted: Counted
+    groups: Sequence[str]
+    """What rows share that are no independent draws."""
+
+    @property
+    def score(self) -> float:
+        return self.counted.value(self.metric)
+
+
+def standing_on_rows(task: str, rows: Mapping[int, Example], said: Iterable[Mapping[str, Any]], report: Callable[[int, int], None]) -> Standing:
+    """Of predictions of rows (by their lines) that have one right answer each."""
+    found: list[Mapping[str, Any]] = []
+    for one in said:
+        found.append(one)
+        report(len(found), len(rows))
+    scores = score(task, list(rows.values()), found)
+    return Standing(metric=scores.main, counted=scores.compared, groups=[group_of(row, str(line)) for line, row in rows.items()])
+
+
+def standing_on_suite(suite: Suite, generator: Generator, report: Callable[[int, int], None]) -> Standing:
+    """Of answers to the items of a suite."""
+    run = run_suite(suite, generator, progress=report)
+    return Standing(metric=run.kind, counted=counted(run), groups=run.groups)
+
+
+def group_of(row: Example, otherwise: str) -> str:
+    """What rows share that are no independent draws: their conversation, or the context they ask about."""
+    if isinstance(row, AnswerExample):
+        return str(row.metadata.get("conversation") or row.context)
+    return conversation_of(row, otherwise)
+
+
+def spread(rows: Mapping[int, Example], count: int) -> dict[int, Example]:
+    """At most `count` rows, evenly over the file."""
+    lines = list(rows)
+    kept = lines if len(lines) <= count else [lines[k * len(lines) // count] for k in range(count)]
+    return {line: rows[line] for line in kept}

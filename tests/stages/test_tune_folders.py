@@ -1,0 +1,194 @@
+"""What `noria tune` says and refuses before it makes a folder, and what `noria predict` keeps, on small models made here."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from noria.errors import ConfigError, DataError, ModelError
+from noria.lifecycle.adapt import adapt, predict_file
+from noria.model import Shape, make_config, new_model, train_tokenizer
+
+WORDS = {"pay": ["send money", "transfer funds", "pay my bill"], "card": ["my card is lost", "new card please", "block the card"]}
+THINGS = ["river", "stone", "light", "garden", "window", "paper"]
+
+
+class Killed(BaseException):
+    pass
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def intents(rng: random.Random, count: int) -> list[dict[str, Any]]:
+    labels = [rng.choice(sorted(WORDS)) for _ in range(count)]
+    return [{"text": f"{rng.choice(WORDS[label])} {rng.randrange(999)}", "label": label} for label in labels]
+
+
+def letters(rng: random.Random, count: int) -> list[dict[str, Any]]:
+    """Texts of four words."""
+    return [{"text": " ".join(rng.choices(THINGS, k=4))} for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A BERT of some thousand weights that has read nothing."""
+    folder = tmp_path_factory.mktemp("small")
+    words = train_tokenizer("wordpiece", [row["text"] for row in intents(random.Random(0), 300)], 120, "mlm-nsp")
+    ids = {"cls": words.role_id("cls_token"), "sep": words.role_id("sep_token"), "pad": words.pad_id, "bos": words.bos_id, "eos": words.eos_id}
+    shape = Shape(width=32, num_layers=2, num_heads=2, context=64)
+    new_model(make_config("bert", shape, words.vocab_size, {name: i for name, i in ids.items() if i is not None}), 0).save_pretrained(folder)
+    words.save(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A decoder of some thousand weights that has read nothing."""
+    folder = tmp_path_factory.mktemp("writer")
+    words = train_tokenizer("bpe", [row["text"] for row in letters(random.Random(0), 300)], 280, "clm")
+    special = {"bos": words.bos_id, "eos": words.eos_id, "pad": words.pad_id}
+    shape = Shape(width=32, num_layers=2, num_heads=2, context=1024)
+    made = make_config("llama", shape, words.vocab_size, {name: i for name, i in special.items() if i is not None})
+    new_model(made, 0).save_pretrained(folder)
+    words.save(folder)
+    return str(folder)
+
+
+def rewritten(tmp_path: Path, base: str, train: list[dict[str, Any]], held_out: list[dict[str, Any]], **settings: Any) -> tuple[Any, list[str]]:
+    files = write(tmp_path / "train.jsonl", train), write(tmp_path / "dev.jsonl", held_out)
+    said: list[str] = []
+    given = {"epochs": 1.0, "threads": 1, **settings}
+    return adapt(given, "rewrite", *files, tmp_path / "out", base, lambda *_: None, said.append), said
+
+
+def test_rows_that_are_too_long_to_be_learnt_are_told(tmp_path: Path, writer: str) -> None:
+    rows = [{**row, "target": "light"} for row in letters(random.Random(11), 12)]
+    long = {"text": "river stone " * 90, "target": "light"}
+    made, said = rewritten(tmp_path, writer, [rows[0], long, *rows[1:8]], [*rows[8:], long], max_tokens=128)
+    assert any(f"1 of 9 rows of '{tmp_path / 'train.jsonl'}' are longer than `max_tokens` = 128 tokens (line 2 first)" in one for one in said)
+    assert any(f"1 of 5 rows of '{tmp_path / 'dev.jsonl'}'" in one for one in said)
+    assert any(one.startswith("8 rows to learn from") for one in said)
+    assert made.metrics["num_left_out"] == 1
+
+
+def test_what_cannot_be_learnt_from_claims_no_folder(tmp_path: Path, writer: str, small: str) -> None:
+    rows = [{**row, "target": "light"} for row in letters(random.Random(12), 8)]
+    long = {"text": "river stone " * 90, "target": "light"}
+    with pytest.raises(DataError, match=r"All 1 rows of '.*dev.jsonl' are longer than `max_tokens` = 128"):
+        rewritten(tmp_path, writer, rows, [long], max_tokens=128)
+    with pytest.raises(ModelError, match="does not write text from left to right"):
+        rewritten(tmp_path, small, rows, rows)
+    assert not (tmp_path / "out").exists()
+
+
+def test_of_a_long_evaluation_file_the_rows_that_choose_nothing_are_told(tmp_path: Path, writer: str) -> None:
+    rows = [{**row, "target": "light"} for row in letters(random.Random(13), 1400)]
+    _, said = rewritten(tmp_path, writer, rows[:4], rows[4:])
+    assert any("choose nothing: they stand behind the first 20,000 tokens" in one for one in said)
+
+
+def test_a_row_that_does_not_fit_is_named_and_those_before_it_are_kept(tmp_path: Path, writer: str) -> None:
+    rows = [{"messages": [{"role": "user", "content": text}]} for text in ("Say hello.", "river " * 9000, "Say bye.")]
+    out, asked = tmp_path / "said.jsonl", list[float]()
+
+    def report(_: str, done: float, __: float) -> None:
+        asked.append(done)
+
+    with pytest.raises(DataError, match=r"ask.jsonl' line 2: The prompt has \d+ tokens"):
+        predict_file(writer, "chat", write(tmp_path / "ask.jsonl", rows), out, report)
+    assert asked == [1]
+    assert not out.exists()
+    rows[1] = rows[0]
+    assert predict_file(writer, "chat", write(tmp_path / "ask.jsonl", rows), out, report) == 3
+    assert asked == [1, 2, 3]
+    said = [json.loads(line)["message"]["content"] for line in out.read_text().splitlines()]
+    assert said[0] == said[1] != ""
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ('{"messages": [{"role": "user", "content": "a"}], "extra": 1}', "line 1: unknown field `extra`; allowed: "),
+        ('{"messages": [{"role": "user"}, {"role": "boss", "content": "a"}]}', r"line 1: field `messages\[1\]"),
+        ("", "has no rows"),
+    ],
+)
+def test_a_wrong_question_gets_one_sentence(tmp_path: Path, writer: str, row: str, told: str) -> None:
+    (tmp_path / "ask.jsonl").write_text(row + "\n")
+    with pytest.raises(DataError, match=told) as caught:
+        predict_file(writer, "chat", tmp_path / "ask.jsonl", tmp_path / "said.jsonl", lambda *_: None)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_learnt_of_a_conversation_is_nothing_to_its_question(tmp_path: Path, writer: str) -> None:
+    messages = [
+        {"role": "user", "content": "Hi."},
+        {"role": "assistant", "content": "Hello.", "train": False},
+        {"role": "user", "content": "Say bye."},
+    ]
+    data = write(tmp_path / "ask.jsonl", [{"messages": messages}, {"messages": messages[:2]}])
+    assert predict_file(writer, "chat", data, tmp_path / "said.jsonl", lambda *_: None) == 2
+
+
+def test_a_killed_prediction_asks_only_the_rest(tmp_path: Path, small: str) -> None:
+    rng = random.Random(14)
+    adapted(tmp_path, intents(rng, 24), intents(rng, 8), base=small)
+    rows = intents(rng, 30)
+    data = write(tmp_path / "ask.jsonl", [{"text": row["text"]} for row in rows])
+    asked = list[float]()
+
+    def report(_: str, done: float, __: float) -> None:
+        asked.append(done)
+        if len(asked) == 10:
+            raise Killed
+
+    with pytest.raises(Killed):
+        predict_file(str(tmp_path / "out"), "classify", data, tmp_path / "said.jsonl", report)
+    predict_file(str(tmp_path / "out"), "classify", data, tmp_path / "said.jsonl", report)
+    assert asked == list(range(1, 31))
+    predict_file(str(tmp_path / "out"), "classify", data, tmp_path / "whole.jsonl", lambda *_: None)
+    said, whole = ([json.loads(line)["label"] for line in (tmp_path / name).read_text().splitlines()] for name in ("said.jsonl", "whole.jsonl"))
+    assert said == whole
+    assert not list(tmp_path.glob(".*"))
+
+
+def adapted(tmp_path: Path, train: list[dict[str, Any]], held_out: list[dict[str, Any]], **options: Any) -> Any:
+    """A classifier's last layer fitted, in a second."""
+    files = write(tmp_path / "train.jsonl", train), write(tmp_path / "dev.jsonl", held_out)
+    return adapt(
+        {"method": "head", "threads": 1}, "classify", *files, tmp_path / "out", options.pop("base"), lambda *_: None, lambda _: None, **options
+    )
+
+
+def test_a_folder_made_otherwise_is_not_taken_for_what_is_asked(tmp_path: Path, small: str) -> None:
+    rng = random.Random(8)
+    rows = intents(rng, 24)
+    made = adapted(tmp_path, rows, rows[:6], base=small)
+    assert adapted(tmp_path, rows, rows[:6], base=small).metrics == made.metrics
+    with pytest.raises(ConfigError, match="`--drop-duplicates` was False and is True"):
+        adapted(tmp_path, rows, rows[:6], base=small, drop_duplicates=True)
+    with pytest.raises(ConfigError, match="begun with other files"):
+        adapted(tmp_path, rows[:20], rows[:6], base=small)
+
+
+def test_a_label_whose_rows_are_all_left_out_is_refused(tmp_path: Path, small: str) -> None:
+    rows = [*intents(random.Random(9), 12), {"text": "only here", "label": "rare"}]
+    with pytest.raises(DataError, match="the label 'rare' is in no row"):
+        adapted(tmp_path, rows, rows[-1:], base=small, drop_duplicates=True)
+    with pytest.raises(DataError, match="All rows of"):
+        adapted(tmp_path, rows, rows, base=small, drop_duplicates=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_search_that_cannot_be_run_claims_no_folder(tmp_path: Path, small: str) -> None:
+    rng = random.Random(10)
+    files = write(tmp_path / "train.jsonl", intents(rng, 16)), write(tmp_path / "dev.jsonl", intents(rng, 8))
+    for settings in ({"top_layers": 9}, {"method": "head"}):
+        with pytest.raises(ConfigError):
+            adapt(settings, "classify", *files, tmp_path / "out", small, lambda *_: None, lambda _: None, num_trials=3)
+        assert not (tmp_path / "out").exists()

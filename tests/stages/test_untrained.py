@@ -1,0 +1,119 @@
+"""Methods without training, and the race of all methods, from files to predictions on the models that come with Noria."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from noria.errors import ConfigError
+from noria.lifecycle.adapt import adapt, predict_file
+from noria.lifecycle.measure import measure
+
+WORDS = {"pay": ["send money", "transfer funds", "pay my bill"], "card": ["my card is lost", "new card please", "block the card"]}
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def intents(seed: int, count: int) -> list[dict[str, Any]]:
+    rng = random.Random(seed)
+    labels = [rng.choice(sorted(WORDS)) for _ in range(count)]
+    return [{"text": f"{rng.choice(WORDS[label])} {rng.randrange(999)}", "label": label} for label in labels]
+
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "bring",
+        "description": "Bring something",
+        "parameters": {"type": "object", "properties": {"item": {"type": "string"}}, "required": ["item"]},
+    },
+}
+
+
+def orders(seed: int, count: int) -> list[dict[str, Any]]:
+    rng = random.Random(seed)
+    rows = []
+    for number in range(count):
+        item = rng.choice(["towels", "coffee", "soup"])
+        call = {"id": f"c{number}", "type": "function", "function": {"name": "bring", "arguments": json.dumps({"item": item})}}
+        said = [{"role": "user", "content": f"{item} to room {rng.randrange(99)}"}, {"role": "assistant", "content": None, "tool_calls": [call]}]
+        rows.append({"messages": said, "tools": [TOOL]})
+    return rows
+
+
+def made(tmp_path: Path, task: str, train: Any, held_out: Any, **settings: Any) -> Any:
+    files = write(tmp_path / "train.jsonl", train), write(tmp_path / "dev.jsonl", held_out)
+    said: list[str] = []
+    return adapt(settings, task, *files, tmp_path / "out", None, lambda *_: None, said.append), said
+
+
+def said(tmp_path: Path, task: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    data, out = write(tmp_path / "ask.jsonl", rows), tmp_path / "said.jsonl"
+    assert predict_file(str(tmp_path / "out"), task, data, out, lambda *_: None) == len(rows)
+    return [json.loads(line) for line in out.read_text().splitlines()]
+
+
+def test_labels_of_the_nearest_cases(tmp_path: Path) -> None:
+    done, _ = made(tmp_path, "classify", intents(1, 24), intents(2, 12), method="retrieval")
+    assert done.metrics["accuracy"] == 1
+    assert [one["label"] for one in said(tmp_path, "classify", [{"text": "I lost the card"}, {"text": "send them money"}])] == ["card", "pay"]
+    again, _ = made(tmp_path, "classify", intents(1, 24), intents(2, 12), method="retrieval")
+    assert again.metrics == done.metrics
+    report = measure(None, str(tmp_path / "out"), "classify", tmp_path / "dev.jsonl", against=None, out=None, progress=lambda *_: None)
+    assert report["metrics"]["accuracy"] == 1
+
+
+def test_calls_of_the_nearest_cases(tmp_path: Path) -> None:
+    done, _ = made(tmp_path, "tools", orders(1, 24), orders(2, 9), method="retrieval")
+    assert done.metrics["score"] == 1
+    report = measure(None, str(tmp_path / "out"), "tools", tmp_path / "dev.jsonl", against=None, out=None, progress=lambda *_: None)
+    assert report["metrics"]["pass"] == 1
+    [one] = said(tmp_path, "tools", [{"messages": [{"role": "user", "content": "soup for room 3"}], "tools": [TOOL]}])
+    assert json.loads(one["message"]["tool_calls"][0]["function"]["arguments"]) == {"item": "soup"}
+
+
+@pytest.mark.timeout(300)
+def test_a_model_is_shown_cases(tmp_path: Path) -> None:
+    done, _ = made(tmp_path, "classify", intents(1, 16), intents(2, 8), method="prompting", num_examples=4)
+    assert done.metrics["num_scored"] == 8
+    assert {one["label"] for one in said(tmp_path, "classify", [{"text": "block my card"}, {"text": "pay"}])} <= {"card", "pay"}
+
+
+@pytest.mark.timeout(300)
+def test_a_race_keeps_the_best_and_names_the_cheapest(tmp_path: Path) -> None:
+    settings = {"method": "best", "minutes": 0.3, "threads": 1, "num_examples": 2}
+    done, told = made(tmp_path, "classify", intents(1, 32), intents(2, 16), **settings)
+    race = json.loads((tmp_path / "out" / "race.json").read_text())
+    assert done.metrics["method"] == race["best"]
+    assert {lap["method"] for lap in race["rounds"][0]} == {"retrieval", "head", "contrast", "lora", "full", "prompting"}
+    assert [len(laps) for laps in race["rounds"]] == [6, 3, 2]
+    assert race["cheapest"] in ("retrieval", "head")
+    assert told[-1].startswith("Best: ")
+    assert [one["label"] for one in said(tmp_path, "classify", [{"text": "I lost the card"}])] == ["card"]
+    assert not (tmp_path / "out" / ".race").exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "settings", "told"),
+    [
+        ("tag", {"method": "prompting"}, "not for the task 'tag'"),
+        ("answer", {"method": "retrieval"}, "not for the task 'answer'"),
+        ("classify", {"method": "retrieval", "votes": 3}, "`votes` is for"),
+        ("classify", {"method": "retrieval", "rank": 3}, "rank"),
+        ("classify", {"method": "best", "minutes": -1}, "minutes"),
+    ],
+)
+def test_what_a_method_cannot_do_is_refused_before_a_folder_is_made(tmp_path: Path, task: str, settings: dict[str, Any], told: str) -> None:
+    rows: dict[str, list[dict[str, Any]]] = {
+        "tag": [{"tokens": ["a"], "tags": ["O"]}, {"tokens": ["b"], "tags": ["B-X"]}],
+        "answer": [{"question": "q?", "context": "c", "answers": {"text": [], "answer_start": []}}],
+        "classify": intents(1, 6),
+    }
+    with pytest.raises(ConfigError, match=told):
+        made(tmp_path, task, rows[task], rows[task], **settings)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,41 @@
+"""The benchmark of tasks: each set's own settings, and parts that belong to one table."""
+
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
+
+
+@pytest.fixture
+def tasks(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module("tasks")
+
+
+def test_each_set_has_its_own_settings(tasks: ModuleType) -> None:
+    commands = {name: tasks.tune_command(name, Path("work"), 1, "bert", ["batch=16"]) for name in tasks.SETS}
+    assert {name for name, command in commands.items() if "method=contrast" in command} == {"banking77_10"}
+    assert {name for name, command in commands.items() if "--base" in command} == {"resume_ner", "eprstmt", "tnews"}
+    assert all(command[-1] == "batch=16" and "seed=1" in command for command in commands.values())
+
+
+def test_parts_of_one_commit_and_like_options_are_one_table(tasks: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "tasks.json"
+    first = tasks.parser().parse_args(["--data", "d", "--only", "tnews"])
+    figures = tasks.figures_of("tnews", [{"test": 0.5, "dev": 0.6, "minutes": 1.0}, {"test": 0.7, "dev": 0.6, "minutes": 3.0}])
+    assert (figures["tnews_mean"], figures["tnews_minutes"], figures["tnews_seed_1"]) == (0.6, 2.0, 0.7)
+    assert tasks.earlier(path, first, "abc") == {}
+    path.write_text(json.dumps({"commit": "abc", "command": tasks.command_of(first, figures), "figures": figures}))
+    second = tasks.parser().parse_args(["--data", "d", "--only", "eprstmt"])
+    assert tasks.earlier(path, second, "abc") == figures
+    assert tasks.earlier(path, second, "abd") == {}
+    assert tasks.earlier(path, tasks.parser().parse_args(["--data", "d", "--seeds", "1"]), "abc") == {}
+    path.write_text(path.read_text().replace("abc", "abc+"))
+    assert tasks.earlier(path, second, "abc+") == {}
+    both = figures | {"eprstmt_mean": 0.8}
+    assert tasks.command_of(second, both) == "python benchmarks/tasks.py --data d --only eprstmt tnews --seeds 3"
+    assert "--only" not in tasks.command_of(second, {f"{name}_mean": 1.0 for name in tasks.SETS})

@@ -1,0 +1,197 @@
+"""A search for settings over trials that are made up here: what it chooses, what it keeps, and what it does after a kill."""
+
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from transformers import BertConfig, BertForSequenceClassification
+
+from noria.errors import ConfigError, ModelError
+from noria.lifecycle.search import search
+from noria.lifecycle.search_space import Space, space_of
+from noria.train.methods import learning_parameters, with_method
+from noria.train.task import Report, Tuned, Watch
+from noria.train.task_config import TaskConfig
+
+Score = Callable[[TaskConfig], float]
+REQUEST: dict[str, Any] = {"settings": {"--search": 4}, "files": [["train.jsonl", 10]]}
+
+
+def made_up(score: Score) -> Any:
+    """What tunes: a folder with a file of weights, scored by its settings."""
+
+    def tuned(settings: TaskConfig, folder: Path, report: Report, watch: Watch) -> Tuned:
+        folder.mkdir(parents=True, exist_ok=True)
+        metrics = {"score": score(settings), "num_steps": 1}
+        report("tuning", 1, 1)
+        watch(1, metrics["score"])
+        (folder / "model.safetensors").write_text(str(settings.learning_rate))
+        (folder / "tuned.json").write_text(json.dumps({"request": {"settings": {}, "files": []}, "metrics": metrics}))
+        return Tuned(folder=folder, metrics=metrics)
+
+    return tuned
+
+
+def space(config: TaskConfig, task: str = "classify", num_parameters: int = 10**6) -> Space:
+    return space_of(config, task, num_parameters)
+
+
+def by_rate(settings: TaskConfig) -> float:
+    return -abs(settings.learning_rate - 2e-4) if settings.learning_rate else -1.0
+
+
+def searched(out: Path, tuned: Any, request: dict[str, Any] = REQUEST, num_trials: int = 4) -> tuple[Tuned, list[str]]:
+    said: list[str] = []
+    return search(TaskConfig(), space(TaskConfig()), num_trials, request, out, tuned, lambda *_: None, said.append), said
+
+
+def test_a_folder_of_another_request_is_refused(tmp_path: Path) -> None:
+    made, _ = searched(tmp_path / "out", made_up(by_rate))
+    assert searched(tmp_path / "out", made_up(by_rate))[0].metrics == made.metrics
+    for other in ({**REQUEST, "settings": {"--search": 9}}, {**REQUEST, "files": [["train.jsonl", 11]]}):
+        with pytest.raises(ConfigError, match="was begun"):
+            searched(tmp_path / "out", made_up(by_rate), other)
+
+
+def test_what_plain_tuning_made_is_no_search(tmp_path: Path) -> None:
+    tmp_path.joinpath("tuned.json").write_text(json.dumps({"request": {"settings": {"--search": None}, "files": []}, "metrics": {"score": 0.1}}))
+    with pytest.raises(ConfigError, match="`--search` was None and is 4"):
+        searched(tmp_path, made_up(by_rate))
+
+
+def test_a_trial_that_fails_ends_no_search(tmp_path: Path) -> None:
+    num_begun = 0
+
+    def score(settings: TaskConfig) -> float:
+        nonlocal num_begun
+        num_begun += 1
+        if num_begun == 2:
+            raise ModelError("The loss is nan.")
+        return by_rate(settings)
+
+    made, said = searched(tmp_path / "out", made_up(score))
+    told = json.loads((tmp_path / "out/search.json").read_text())
+    assert [trial["state"] for trial in told["trials"]] == ["complete", "fail", "complete", "complete"]
+    assert told["trials"][1]["error"] == "The loss is nan."
+    assert made.metrics["score"] == max(trial["score"] for trial in told["trials"] if trial["score"] is not None)
+    assert "Trial 2 of 4: failed (The loss is nan.); best so far" in said[1]
+
+
+def test_where_every_trial_fails_the_folder_is_free_again(tmp_path: Path) -> None:
+    def score(settings: TaskConfig) -> float:
+        raise ModelError("The loss is nan.")
+
+    with pytest.raises(ModelError, match="None of the trials could be trained; the last one: The loss is nan"):
+        searched(tmp_path / "out", made_up(score))
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_the_best_trials_weights_are_kept_while_it_runs_and_it_is_drawn_at_the_end(tmp_path: Path) -> None:
+    kept: list[int] = []
+
+    def score(settings: TaskConfig) -> float:
+        kept.append(len(list((tmp_path / "out").glob(".search/*/model.safetensors"))))
+        return by_rate(settings)
+
+    made, _ = searched(tmp_path / "out", made_up(score), num_trials=6)
+    assert max(kept) == 1
+    told = json.loads((tmp_path / "out/search.json").read_text())
+    best = told["trials"][told["best"]]
+    assert best["score"] == made.metrics["score"]
+    assert (tmp_path / "out/model.safetensors").read_text() == str(best["settings"]["learning_rate"])
+    assert json.loads((tmp_path / "out/tuned.json").read_text())["trial"] == best["settings"]
+    picture = (tmp_path / "out/search.svg").read_text()
+    assert picture.count("<circle") == 6
+    assert picture.count("<rect") == len(told["importance"]) > 0
+    assert "6 trials" in picture
+
+
+def test_a_trial_that_was_ended_early_is_no_best_one(tmp_path: Path) -> None:
+    num_begun = 0
+
+    def tuned(settings: TaskConfig, folder: Path, report: Report, watch: Watch) -> Tuned:
+        nonlocal num_begun
+        num_begun += 1
+        if num_begun == 3:
+            watch(1, 99.0)
+            raise optuna.TrialPruned
+        return made_up(by_rate)(settings, folder, report, watch)
+
+    made, said = searched(tmp_path / "out", tuned)
+    told = json.loads((tmp_path / "out/search.json").read_text())
+    assert told["trials"][2]["state"] == "pruned"
+    assert made.metrics["score"] < 0
+    assert "Trial 3 of 4: ended early; best so far -0." in said[2]
+    picture = (tmp_path / "out/search.svg").read_text()
+    assert picture.count("<circle") == 3
+    assert "99.0000" not in picture
+    assert "4 trials, 1 of them ended early or failed" in picture
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_kill_between_two_draws_of_a_trial_changes_neither(tmp_path: Path) -> None:
+    searched(tmp_path / "whole", made_up(by_rate), num_trials=6)
+    num_begun = 0
+
+    def score(settings: TaskConfig) -> float:
+        nonlocal num_begun
+        num_begun += 1
+        if num_begun == 5:
+            raise Killed
+        return by_rate(settings)
+
+    with pytest.raises(Killed):
+        searched(tmp_path / "cut", made_up(score), num_trials=6)
+    database = sqlite3.connect(tmp_path / "cut/.search/trials.db")
+    with database:  # what a kill in between would not have drawn yet
+        undrawn = "trial_id = (SELECT max(trial_id) FROM trials) AND param_name NOT IN ('learning_rate', 'batch')"
+        assert database.execute(f"DELETE FROM trial_params WHERE {undrawn}").rowcount > 2
+    database.close()
+    searched(tmp_path / "cut", made_up(by_rate), num_trials=6)
+    whole, cut = (json.loads((tmp_path / name / "search.json").read_text())["trials"] for name in ("whole", "cut"))
+    assert [trial["settings"] for trial in cut] == [trial["settings"] for trial in whole]
+
+
+def test_the_first_trial_has_the_rate_that_plain_tuning_derives() -> None:
+    model = BertForSequenceClassification(BertConfig(num_hidden_layers=1))
+    config = TaskConfig()
+    rates = {group["lr"] for group in learning_parameters(with_method(model, config), config)}
+    rate = space(config, num_parameters=sum(p.numel() for p in model.parameters())).default["learning_rate"]
+    assert rates == {rate, rate * config.head_rate}
+    assert rate < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("method", "task", "read", "unread"),
+    [
+        ("full", "classify", {"head_rate", "label_smoothing", "dropout"}, {"rank", "crf"}),
+        ("lora", "tag", {"rank", "crf", "head_rate"}, {"label_smoothing"}),
+        ("full", "answer", {"head_rate"}, {"label_smoothing", "crf", "rank"}),
+        ("contrast", "classify", {"dropout"}, {"head_rate", "label_smoothing"}),
+        ("head", "tag", {"crf"}, {"head_rate", "label_smoothing"}),
+    ],
+)
+def test_what_is_drawn_is_read(method: Any, task: str, read: set[str], unread: set[str]) -> None:
+    drawn = set(space(TaskConfig(method=method), task).ranges)
+    assert read | {"learning_rate", "batch"} <= drawn
+    assert not drawn & unread
+
+
+def test_the_default_is_in_every_range_and_no_draw_is_out_of_bounds() -> None:
+    config = TaskConfig(learning_rate=0.5, warmup=0.9, weight_decay=2.0, batch=7, dropout=0.4, head_rate=100.0)
+    made = space(config)
+    assert all(among._contains(among.to_internal_repr(made.default[name])) for name, among in made.ranges.items())
+    assert made.ranges["learning_rate"].to_internal_repr(1.0) == 1.0
+    assert made.ranges["learning_rate"].high == 1.0  # type: ignore[union-attr]
+
+
+def test_a_search_that_could_draw_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match="nothing to draw for `--method head`"):
+        space(TaskConfig(method="head"))

@@ -1,0 +1,57 @@
+"""A tagger's inputs and losses, of rows longer than a window and of tokens that are nothing to the tokenizer."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from noria.data import TagExample
+from noria.model import Tokenizer, train_tokenizer
+from noria.train.heads.tag import Tag
+from noria.train.heads.text_input import Wrap
+
+TAGS = ("B-X", "E-X", "M-X", "O", "S-X")
+
+
+class Even:
+    """A model that holds every tag for as likely as every other."""
+
+    device = torch.device("cpu")
+
+    def __call__(self, input_ids: torch.Tensor, **_: Any) -> Any:
+        return SimpleNamespace(logits=torch.zeros(*input_ids.shape, len(TAGS)))
+
+
+@pytest.fixture(scope="module")
+def words() -> Tokenizer:
+    return train_tokenizer("wordpiece", ["ab ba aab bba"] * 30, 60, "mlm-nsp", at_most=True)
+
+
+@pytest.mark.parametrize("num_tokens", [200, 3])
+def test_entities_over_the_borders_of_windows_are_no_paths_that_never_are(words: Tokenizer, num_tokens: int) -> None:
+    head = Tag(words, Wrap.of(words, 64), TAGS, "BMES", crf=True, stride=16)
+    row = TagExample(tokens=("ab",) * num_tokens, tags=("B-X", *["M-X"] * (num_tokens - 2), "E-X"))
+    inputs = head.inputs([row])
+    assert (inputs[0].whole[0], inputs[-1].whole[1]) == (True, True)
+    assert not any(one.whole[0] for one in inputs[1:])
+    assert float(head.loss(Even(), inputs).total.detach()) / head.weight(inputs) < 10
+
+
+@pytest.mark.parametrize("crf", [True, False])
+def test_a_token_that_is_nothing_to_the_tokenizer_has_its_tag(words: Tokenizer, crf: bool) -> None:
+    head = Tag(words, Wrap.of(words, 64), TAGS, "BMES", crf=crf)
+    assert words.encode("\u200b") == []
+    rows = [TagExample(tokens=("\u200b",), tags=("O",)), TagExample(tokens=("\u200b", "ab"), tags=("B-X", "E-X"))]
+    inputs = head.inputs(rows)
+    assert [one.target for one in inputs] == [[3], [0, 1]]
+    assert float(head.loss(Even(), inputs).total.detach()) / head.weight(inputs) < 10
+    said = head.predictions(rows, inputs, head.outputs(Even(), inputs))
+    assert [len(one.output["tags"]) for one in said] == [1, 2]
+
+
+def test_a_window_inside_of_one_long_token_is_nothing_to_learn_from(words: Tokenizer) -> None:
+    head = Tag(words, Wrap.of(words, 10), TAGS, "BMES", stride=0)
+    inputs = head.inputs([TagExample(tokens=("abba" * 9,), tags=("S-X",))])
+    assert any(head.weight([one]) == 0 for one in inputs)
+    assert torch.isfinite(head.loss(Even(), inputs).total)

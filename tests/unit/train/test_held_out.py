@@ -1,0 +1,13 @@
+"""How time is shared out between steps and validations."""
+
+import pytest
+
+from noria.train.held_out import shared_out
+
+
+@pytest.mark.parametrize(
+    ("seconds", "each", "wanted", "number", "left"),
+    [(100.0, 0.1, 10, 10, 98.9), (100.0, 5.0, 10, 2, 85.0), (100.0, 30.0, 10, 1, 40.0), (100.0, 80.0, 10, 1, 10.0)],
+)
+def test_validations_take_no_more_than_their_share(seconds: float, each: float, wanted: int, number: int, left: float) -> None:
+    assert shared_out(seconds, each, wanted) == (number, pytest.approx(left))

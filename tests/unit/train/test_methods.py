@@ -1,0 +1,86 @@
+"""Which weights learn with each method, and what is refused before anything is written."""
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification, GPT2Config, GPT2ForSequenceClassification
+
+from noria.errors import ConfigError
+from noria.model import Tokenizer, train_tokenizer
+from noria.train.heads.classify import Classify
+from noria.train.heads.pooling import add_mean_layer
+from noria.train.heads.tag import TRANSITIONS_NAME, Tag
+from noria.train.heads.text_input import Wrap
+from noria.train.methods import check_method, merged, with_method
+from noria.train.task_config import TaskConfig
+
+BERT: dict[str, Any] = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 3, "intermediate_size": 32, "vocab_size": 60}
+
+
+@pytest.fixture(scope="module")
+def words() -> Tokenizer:
+    return train_tokenizer("wordpiece", ["ab ba aab bba"] * 30, 60, "mlm-nsp", at_most=True)
+
+
+def classifier(words: Tokenizer, several: bool = False) -> Classify:
+    return Classify(words, Wrap.of(words, 32), ("a", "b"), several)
+
+
+@pytest.mark.parametrize("method", ["lora", "dora", "full", "head"])
+def test_the_transitions_that_the_loss_reads_learn_with_every_method(words: Tokenizer, method: Any) -> None:
+    head = Tag(words, Wrap.of(words, 32), ("B-X", "I-X", "O"), "BIO", crf=True)
+    model = BertForTokenClassification(BertConfig(num_labels=3, **BERT))
+    model.add_module(TRANSITIONS_NAME, head.transitions)
+    learning = with_method(model, TaskConfig(method=method, rank=2))
+    assert all(p.requires_grad for p in head.transitions.parameters())
+    assert sum(name.endswith(f"{TRANSITIONS_NAME}.between") for name, _ in learning.named_parameters()) == 1
+    assert getattr(merged(learning), TRANSITIONS_NAME) is head.transitions
+
+
+def test_a_layer_that_means_is_not_the_last_one() -> None:
+    model = BertForSequenceClassification(BertConfig(**BERT))
+    add_mean_layer(model)
+    with_method(model, TaskConfig(top_layers=1))
+    learning = {name.split(".")[3] for name, p in model.named_parameters() if p.requires_grad and ".layer." in name}
+    assert learning == {"2", "3"}
+
+
+@pytest.mark.parametrize("method", ["lora", "dora"])
+def test_layers_of_gpt2_are_adapted_and_merged(method: Any) -> None:
+    torch.manual_seed(0)
+    model = GPT2ForSequenceClassification(GPT2Config(n_embd=16, n_head=2, n_layer=2, vocab_size=60, pad_token_id=0)).eval()
+    ids = torch.tensor([[5, 6, 7]])
+    before = model(ids).logits
+    learning = with_method(model, TaskConfig(method=method, rank=2))
+    for name, parameter in learning.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    adapted = learning.eval()(ids).logits
+    assert not torch.allclose(adapted, before, atol=1e-4)
+    assert torch.allclose(merged(learning)(ids).logits, adapted, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "several", "told"),
+    [
+        ({"top_layers": 4}, False, "`top_layers` is 4, but the model has 3 layers"),
+        ({"class_weights": "balanced"}, True, "`class_weights` is for rows with one label"),
+        ({"method": "contrast"}, True, "`--method contrast` is for rows with one label"),
+        ({"method": "contrast", "patience": 2}, False, "`patience` is not heeded by `--method contrast`"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(words: Tokenizer, settings: Any, several: bool, told: str) -> None:
+    model = BertForSequenceClassification(BertConfig(**BERT))
+    add_mean_layer(model)
+    with pytest.raises(ConfigError, match=told):
+        check_method(TaskConfig(**settings), classifier(words, several), model)
+
+
+def test_adapters_need_layers_to_adapt(words: Tokenizer) -> None:
+    model = BertForSequenceClassification(BertConfig(**BERT))
+    model.bert.encoder.layer = torch.nn.ModuleList([torch.nn.Identity()])
+    model.config.num_hidden_layers = 1
+    model.config.model_type = "other"
+    with pytest.raises(ConfigError, match="adapts linear layers"):
+        check_method(TaskConfig(method="lora"), classifier(words), model)
