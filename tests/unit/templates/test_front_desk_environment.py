@@ -36,7 +36,7 @@ def test_dialogues_are_short(played: dict[str, list[SimpleNamespace]]) -> None:
     games = [game for split in SPLITS for game in played[split]]
     turns = Counter(len(game.said) for game in games)
     assert max(turns) <= 5
-    assert sum(turns[n] for n in (1, 2, 3)) >= 0.95 * len(games)
+    assert sum(turns[n] for n in (1, 2, 3)) >= 0.85 * len(games)
     assert max(len(m.content) for game in games for m in game.transcript if m.role == "assistant") < 130
 
 

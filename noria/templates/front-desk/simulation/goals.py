@@ -224,7 +224,8 @@ def _unavailable(d: Draft) -> None:
 
 def _remark(d: Draft) -> None:
     d.request(d.rng.choice(["order_service", "report_issue", "request_taxi", "book_table"]), may_withhold=False)
-    d.talk(d.rng.choices(list(REMARKS), list(REMARKS.values()))[0], first=d.rng.random() < 0.7)
+    for topic in d.rng.choices(list(REMARKS), list(REMARKS.values()), k=2):
+        d.talk(topic, first=d.rng.random() < 0.7)
 
 
 def _words(d: Draft, name: str) -> list[str]:
