@@ -18,7 +18,7 @@ from _harness import ROOT, print_figures, write_results
 
 LAPTOP = {
     "tokenizer": "characters", "width": 128, "layers": 4, "heads": 4, "context": 64, "batch_tokens": 768, "steps": 2000, "beta2": 0.99,
-    "schedule": "cosine", "warmup": 0.05, "num_validations": 4, "validation_tokens": 1_000_000,
+    "schedule": "cosine", "warmup": 0.05, "num_validations": 4, "validation_tokens": 1_000_000, "compile": "true",
 }  # fmt: skip
 RIVALS = {
     "plain_float32": ["--precision", "float32"],

@@ -7,14 +7,11 @@ from typing import Any
 
 from noria.data import Example
 from noria.data.tag_schemes import Scheme
+from noria.engine.heads import open_head
 from noria.errors import ConfigError
 from noria.lifecycle.measure import holds_cases, open_plain
 from noria.lifecycle.untrained import CasesFile, Untrained
-from noria.train.heads import HeadFile, open_head
-from noria.train.heads import predict as predictions_of
 
-CHUNK = 1024
-"""Rows whose texts are sorted by length together; a kill loses no more of them."""
 Predictions = Callable[[Sequence[Example]], Generator[dict[str, Any]]]
 """What is said of rows, in their order."""
 
@@ -40,12 +37,11 @@ def open_folder(folder: Path, task: str) -> tuple[Known, Predictions]:
 
 
 def _head(folder: Path) -> tuple[Known, Predictions]:
-    head, model = open_head(folder)
-    told = HeadFile.of(head)
+    opened = open_head(folder)
+    told = opened.told
 
     def predictions(rows: Sequence[Example]) -> Generator[dict[str, Any]]:
-        for start in range(0, len(rows), CHUNK):
-            yield from (one.output for one in predictions_of(head, model, rows[start : start + CHUNK]))
+        yield from (one.output for one in opened.predictions(rows))
 
     return Known(task=told.task, labels=told.labels, several=told.several, scheme=told.scheme, says_none=bool(told.threshold)), predictions
 

@@ -1,5 +1,6 @@
 """The endpoints over what is recorded: models, tools, feedback, receipts, conversations, releases, and the state of the server."""
 
+from functools import cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
@@ -8,6 +9,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from noria import __version__
 from noria.errors import NoriaError, ServeError
 from noria.schema import Release, Turn
+from noria.serve.heads import ClassifyBody, Heads
 from noria.serve.metrics import Metrics
 from noria.serve.receipts import conversation_body, receipt_body, release_name
 from noria.serve.runtime import ChangeRelease, Runtime
@@ -20,10 +22,21 @@ def router(runtime: Runtime, metrics: Metrics) -> APIRouter:
     """The routes, bound to one runtime. Their functions block and run in the server's thread pool."""
     routes = APIRouter()
     _model_routes(routes, runtime)
+    _head_routes(routes, runtime)
     _feedback_routes(routes, runtime, metrics)
     _release_routes(routes, runtime, metrics)
     _health_routes(routes, runtime, metrics)
     return routes
+
+
+def _head_routes(routes: APIRouter, runtime: Runtime) -> None:
+    @cache
+    def heads() -> Heads:
+        return Heads(runtime.config.heads, runtime.project.root)
+
+    @routes.post("/v1/classify")
+    def classify(body: ClassifyBody) -> dict[str, Any]:
+        return heads().answer(body)
 
 
 def _model_routes(routes: APIRouter, runtime: Runtime) -> None:

@@ -8,8 +8,10 @@ from typing import Any, cast
 
 from noria.data import AnswerExample, ClassifyExample, Example
 from noria.data.task_checks import OUT_OF_SCOPE
-from noria.train.heads import Head, Input, outputs_of
-from noria.train.heads.answer import NOTHING, Answer
+from noria.engine.heads import Input
+from noria.engine.heads.answerer import NOTHING
+from noria.train.heads import Head, outputs_of
+from noria.train.heads.answer import Answer
 from noria.train.heads.classify import Classify
 from noria.train.heads.scope import cut_of_margins, threshold_of
 

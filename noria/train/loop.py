@@ -18,6 +18,7 @@ import torch
 from transformers import PreTrainedModel
 
 from noria.errors import DataError
+from noria.model.precision import dtype_of
 from noria.train import checkpoint
 from noria.train.adapters import base_of, make_trainable, merged, save_adapter
 from noria.train.attention import use_own_attention, use_packed_attention
@@ -28,7 +29,6 @@ from noria.train.memory import give_back_freed_memory, keep_freed_memory
 from noria.train.objective import Objective
 from noria.train.optimizers import adamw
 from noria.train.plan import SHARE_FOR_STEPS, Speed, make_plan
-from noria.train.precision import dtype_of
 from noria.train.products import use_lean_products, use_own_products
 from noria.train.run import MicroBatch, Progress, Run, RunConfig, Step
 

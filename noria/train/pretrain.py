@@ -23,6 +23,7 @@ from noria.data import Corpus, Document, Encoded, Shards, ShardSplit, is_finishe
 from noria.data.corpus import EVALUATION, passed_over_sentence
 from noria.errors import ConfigError, DataError, StoreError
 from noria.model import ARCHITECTURES, Tokenizer, check_architecture, load_tokenizer, make_config, new_model, num_parameters, train_tokenizer
+from noria.model.precision import dtype_of
 from noria.store import claim, claimed, finished, hardware, other_version, sizes, versions, write_file
 from noria.train import checkpoint
 from noria.train.attention import use_own_attention, use_packed_attention
@@ -31,7 +32,6 @@ from noria.train.curve import draw
 from noria.train.dropout import use_dropout
 from noria.train.memory import give_back_freed_memory, keep_freed_memory
 from noria.train.optimizers import adamw, layer_matrices, muon_and_adamw
-from noria.train.precision import dtype_of
 from noria.train.pretrain_config import PretrainConfig
 from noria.train.pretrain_objective import PretrainObjective, make_objective, sentence_weight
 from noria.train.pretrain_plan import DEFAULT_MINUTES, PretrainPlan, plan_run

@@ -70,7 +70,7 @@ class PretrainConfig(Section):
     average: float | None = Field(default=None, gt=0, lt=1)
     """Memory of the exponential average of the weights, which is then what is validated and kept; None: no average."""
     compile: bool | None = None
-    """Compile the layers of a llama (`torch.compile`); None: in runs of a quarter of an hour or more, where there is a C++ compiler."""
+    """Compile the layers of a llama or a GPT-2 (`torch.compile`); None: in runs of a quarter of an hour or more, where there is a C++ compiler."""
     shard: bool = False
     """Part a decoder's weights over the processes instead of holding all of them in each; with `optimizer=adamw`."""
     checkpoint_activations: bool = False

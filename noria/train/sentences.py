@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from noria.engine.heads import Input, Wrap
+from noria.engine.heads.reader import in_parts
 from noria.errors import ModelError
 from noria.model import BaseModel, load_tokenizer, plain_checkpoint
-from noria.train.heads.head import Input, padded
-from noria.train.heads.steps import in_parts
-from noria.train.heads.text_input import Wrap
-from noria.train.precision import dtype_of
+from noria.model.precision import dtype_of
+from noria.train.heads.head import padded
 
 Vectors = NDArray[np.float32]
 MAX_TOKENS, MOST_AT_ONCE = 256, 8192

@@ -18,22 +18,25 @@ import torch
 from safetensors.torch import save_file
 
 from noria.data import Example
+from noria.engine.heads import DONE, Input, cut_of
+from noria.engine.heads.opening import TRANSITIONS
+from noria.engine.heads.runners import write_graph
 from noria.errors import ModelError, StoreError
 from noria.model import BaseModel
+from noria.model.precision import dtype_of, products_in
 from noria.store import claim, finished, hardware, versions, write_file
 from noria.train import checkpoint
 from noria.train.curve import draw
-from noria.train.heads import Head, HeadFile, Input, InputSteps, cut_of
+from noria.train.heads import Head, InputSteps
 from noria.train.heads.answer import Answer
 from noria.train.heads.classify import Classify, named
 from noria.train.heads.contrast import ContrastSteps
-from noria.train.heads.opening import DONE, TRANSITIONS, head_of, new_model
+from noria.train.heads.opening import head_file, head_of, new_model
 from noria.train.heads.probe import START_STRENGTH, Features, best_strength, features_of, fit, last_layer
 from noria.train.heads.tag import TRANSITIONS_NAME
 from noria.train.held_out import HeldOut, Score, shared_out
 from noria.train.memory import give_back_freed_memory, keep_freed_memory
 from noria.train.methods import check_method, learning_parameters, merged, with_method
-from noria.train.precision import dtype_of, products_in
 from noria.train.run import Progress, Run, RunConfig, Steps
 from noria.train.task_config import TaskConfig
 
@@ -157,7 +160,8 @@ class _Work:
 
         def scored() -> float:
             with torch.no_grad(), products_in(head.precision, model.device):
-                outputs = head.probabilities(last_layer(model)(held))
+                logits = last_layer(model)(held).float().cpu().numpy()
+            outputs = list(head.probabilities(logits))
             return self.chosen_by.metrics(head, outputs)["score"]
 
         best_strength(head, model, features, [one.target for one in inputs], scored, math.inf if self.until is None else self.until)
@@ -296,7 +300,8 @@ def _write(
         if transitions is not None:
             save_file(transitions.state_dict(), str(out / TRANSITIONS))
         head.tokenizer.save(out)
-        HeadFile.of(head).write(out)
+        head_file(head).write(out)
+        write_graph(model, head, out)
         if (out / SCRATCH / "curve.jsonl").is_file():
             shutil.copyfile(out / SCRATCH / "curve.jsonl", out / "curve.jsonl")
             draw(out / "curve.jsonl", out)

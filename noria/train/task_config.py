@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from noria.config import Section
-from noria.train.precision import Precision
+from noria.model.precision import Precision
 
 TaskMethod = Literal["full", "lora", "dora", "head", "contrast"]
 LEARNING_RATES: dict[TaskMethod, float] = {"full": 1e-4, "lora": 1e-3, "dora": 1e-3, "head": 1e-2, "contrast": 5e-5}

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from noria.engine.heads import Input
 from noria.train.heads.classify import Classify
-from noria.train.heads.head import Input
 from noria.train.heads.probe import read_features
 from noria.train.objective import Loss
 from noria.train.run import MicroBatch, Step

@@ -1,16 +1,13 @@
 """A linear-chain conditional random field over tags (Lafferty, McCallum and Pereira 2001).
 
 p(y | x) = exp(sum_t e_t(y_t) + sum_t A[y_t-1, y_t] + b[y_1] + c[y_T]) / Z(x), with emissions e from the model, and transitions A, beginnings b and
-endings c learnt beside it. Z by the forward algorithm, the best tags by Viterbi's. Tags that no scheme allows behind one another never follow. In a
-window of a longer row b and c count only where the row itself begins and ends.
+endings c learnt beside it. Z by the forward algorithm; the best tags are found by `noria.engine.heads.tagger`. Tags that no scheme allows behind
+one another never follow. In a window of a longer row b and c count only where the row itself begins and ends.
 """
-
-from collections.abc import Sequence
 
 import torch
 
-NEVER = -1e4
-"""Score of a transition that the scheme does not allow."""
+from noria.engine.heads.tagger import NEVER
 
 
 class Transitions(torch.nn.Module):
@@ -56,22 +53,3 @@ class Transitions(torch.nn.Module):
             gold = gold + torch.where(here, between[tags[:, t - 1], tags[:, t]] + emissions[rows, t, tags[:, t]], 0.0)
         last = tags[rows, mask.sum(1) - 1]
         return (torch.logsumexp(alpha + end, dim=1) - gold - end[rows, last]).sum()
-
-    @torch.no_grad()
-    def best(self, emissions: torch.Tensor, lengths: Sequence[int]) -> list[list[int]]:
-        """The most probable tags of each row; emissions (rows, time, tags)."""
-        between, begin, end = self.scores()
-        return [_viterbi(emissions[row, :length], between, begin, end) for row, length in enumerate(lengths)]
-
-
-def _viterbi(emissions: torch.Tensor, between: torch.Tensor, begin: torch.Tensor, end: torch.Tensor) -> list[int]:
-    score = begin + emissions[0]
-    before: list[torch.Tensor] = []
-    for emission in emissions[1:]:
-        score, came_from = (score[:, None] + between).max(dim=0)
-        score = score + emission
-        before.append(came_from)
-    tags = [int((score + end).argmax())]
-    for came_from in reversed(before):
-        tags.append(int(came_from[tags[-1]]))
-    return tags[::-1]

@@ -1,4 +1,4 @@
-"""Heads and their models: made for a task from a base model, or opened from a tuned folder."""
+"""Heads and their models, made for a task from a base model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,24 +9,18 @@ from safetensors import SafetensorError
 
 from noria.data import ClassifyExample, Example, TagExample
 from noria.data.examples import HeadTask
-from noria.data.tag_schemes import Scheme, scheme_of
-from noria.errors import ArtifactError, ConfigError, ModelError
-from noria.model import BaseModel, Tokenizer, load_tokenizer, plain_checkpoint
-from noria.schema import Record
-from noria.store import write_file
+from noria.data.tag_schemes import scheme_of
+from noria.engine.heads import HeadFile, Wrap
+from noria.errors import ConfigError, ModelError
+from noria.model import BaseModel, load_tokenizer, plain_checkpoint
 from noria.train.dropout import use_dropout
 from noria.train.heads.answer import Answer
 from noria.train.heads.classify import Classify, balanced, labels_of
 from noria.train.heads.head import Head
 from noria.train.heads.pooling import add_mean_layer, pools_by_mean
 from noria.train.heads.tag import TRANSITIONS_NAME, Tag
-from noria.train.heads.text_input import Wrap
-from noria.train.precision import Precision
 from noria.train.task_config import TaskConfig
 
-NAME, DONE = "head.json", "tuned.json"
-"""What a prediction needs, and, written last, what was done."""
-TRANSITIONS = "transitions.safetensors"
 MOST_TOKENS = 512
 """Longest input where none is set: what most texts of these tasks fit in."""
 _INTO_RESIDUAL = ("hidden_dropout_prob", "hidden_dropout", "dropout", "resid_pdrop", "resid_dropout", "mlp_dropout")
@@ -35,47 +29,16 @@ _IN_ATTENTION = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdro
 _UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 
 
-class HeadFile(Record):
-    """What a prediction needs beside the model: `head.json` in the folder."""
-
-    task: HeadTask
-    num_positions: int
-    with_kinds: bool
-    labels: tuple[str, ...] = ()
-    several: bool = False
-    scheme: Scheme | None = None
-    crf: bool = False
-    stride: int = 64
-    none_margin: float | None = 0.0
-    threshold: float = 0.0
-    precision: Precision | None = None
-
-    @classmethod
-    def of(cls, head: Head) -> "HeadFile":
-        common: dict[str, Any] = {name: getattr(head, name) for name in ("task", "with_kinds", "precision")}
-        common["num_positions"] = head.wrap.num_positions
-        if isinstance(head, Classify):
-            return cls(**common, labels=head.labels, several=head.several, threshold=head.threshold)
-        if isinstance(head, Tag):
-            return cls(**common, labels=head.tags, scheme=head.scheme, crf=head.crf, stride=head.stride)
-        assert isinstance(head, Answer)
-        return cls(**common, stride=head.stride, none_margin=head.none_margin)
-
-    def head(self, tokenizer: Tokenizer) -> Head:
-        made = self._made(tokenizer)
-        made.precision = self.precision
-        return made
-
-    def _made(self, tokenizer: Tokenizer) -> Head:
-        wrap = Wrap.of(tokenizer, self.num_positions)
-        if self.task == "classify":
-            return Classify(tokenizer, wrap, self.labels, self.several, with_kinds=self.with_kinds, threshold=self.threshold)
-        if self.task == "tag":
-            return Tag(tokenizer, wrap, self.labels, self.scheme or scheme_of(self.labels), self.crf, self.stride, self.with_kinds)
-        return Answer(tokenizer, wrap, self.stride, none_margin=self.none_margin, with_kinds=self.with_kinds)
-
-    def write(self, folder: Path) -> None:
-        write_file(folder / NAME, [self.model_dump_json(indent=1) + "\n"])
+def head_file(head: Head) -> HeadFile:
+    """What a prediction needs beside the model."""
+    common: dict[str, Any] = {name: getattr(head, name) for name in ("task", "with_kinds", "precision")}
+    common["num_positions"] = head.wrap.num_positions
+    if isinstance(head, Classify):
+        return HeadFile(**common, labels=head.labels, several=head.several, threshold=head.threshold)
+    if isinstance(head, Tag):
+        return HeadFile(**common, labels=head.tags, scheme=head.scheme, crf=head.crf, stride=head.stride)
+    assert isinstance(head, Answer)
+    return HeadFile(**common, stride=head.stride, none_margin=head.none_margin)
 
 
 def head_of(config: TaskConfig, task: str, base: BaseModel, train: tuple[Path, Sequence[Example]]) -> Head:
@@ -133,30 +96,6 @@ def new_model(config: TaskConfig, head: Head, base: BaseModel) -> Any:
     if isinstance(head, Tag) and head.crf:
         model.add_module(TRANSITIONS_NAME, head.transitions)
     return model
-
-
-def open_head(folder: Path) -> tuple[Head, Any]:
-    """A tuned folder's head and its model, ready to predict. Raises ArtifactError, ModelError."""
-    import transformers
-    from safetensors.torch import load_file
-
-    try:
-        told = HeadFile.model_validate_json((folder / NAME).read_bytes())
-    except OSError as error:
-        raise ArtifactError(f"'{folder}' holds no `{NAME}`: it was not made by `noria tune`. Name a folder that was.") from error
-    except ValueError as error:
-        raise ArtifactError(f"'{folder / NAME}' cannot be read ({error!s:.200}). Tune again.") from error
-    if not (folder / DONE).is_file():
-        raise ArtifactError(f"'{folder}' is not finished: `{DONE}` is missing. Run the same `noria tune` again.")
-    head = told.head(load_tokenizer(folder))
-    auto: Any = getattr(transformers, head.auto_class)
-    try:
-        model = auto.from_pretrained(str(folder), dtype=torch.float32, local_files_only=True).eval()
-        if isinstance(head, Tag) and head.crf:
-            head.transitions.load_state_dict(load_file(str(folder / TRANSITIONS)))
-    except _UNREADABLE as error:
-        raise ModelError(f"The model in '{folder}' cannot be loaded: {error!s:.300}. Tune again.") from error
-    return head, model
 
 
 def _config_of(folder: Path, **settings: Any) -> Any:

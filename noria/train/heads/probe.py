@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from noria.engine.heads import Input
+from noria.engine.heads.reader import in_parts
 from noria.train.heads.classify import Classify
-from noria.train.heads.head import Input, padded
-from noria.train.heads.steps import in_parts
+from noria.train.heads.head import padded
 
 STRENGTHS = (3.0, 10.0, 30.0, 100.0, 300.0)
 """Inverse strengths of the penalty that are tried, for features of length one; other methods start with `START_STRENGTH`."""

@@ -1,9 +1,11 @@
 """Steps over inputs in memory: a number of rows each, of like length, so that little is padding."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from noria.train.heads.head import Head, Input
+from noria.engine.heads import Input
+from noria.engine.heads.reader import in_parts
+from noria.train.heads.head import Head
 from noria.train.run import MicroBatch, Step
 
 POOL = 16
@@ -39,17 +41,3 @@ class InputSteps:
             batches += [pool[at : at + self._batch] for at in range(0, len(pool), self._batch)]
         rng.shuffle(batches)
         return batches
-
-
-def in_parts(inputs: Sequence[Input], max_tokens: int) -> Iterator[list[Input]]:
-    """The inputs in their order, so many at a time that padded they have at most `max_tokens`; a longer one alone."""
-    part: list[Input] = []
-    longest = 0
-    for one in inputs:
-        longest = max(longest, len(one.token_ids))
-        if part and longest * (len(part) + 1) > max_tokens:
-            yield part
-            part, longest = [], len(one.token_ids)
-        part.append(one)
-    if part:
-        yield part

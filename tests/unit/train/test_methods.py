@@ -6,12 +6,12 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification, GPT2Config, GPT2ForSequenceClassification
 
+from noria.engine.heads import Wrap
 from noria.errors import ConfigError
 from noria.model import Tokenizer, train_tokenizer
 from noria.train.heads.classify import Classify
 from noria.train.heads.pooling import add_mean_layer
 from noria.train.heads.tag import TRANSITIONS_NAME, Tag
-from noria.train.heads.text_input import Wrap
 from noria.train.methods import check_method, merged, with_method
 from noria.train.task_config import TaskConfig
 

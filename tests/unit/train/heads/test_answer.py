@@ -1,13 +1,13 @@
 """Answers: windows with a question as long as the room, spans of byte-level tokens, and when none is given."""
 
+import numpy as np
 import pytest
-import torch
 
 from noria.data import AnswerExample
+from noria.engine.heads import Wrap
 from noria.model import Tokenizer, train_tokenizer
 from noria.train.heads.answer import Answer
 from noria.train.heads.scope import cut_of_margins
-from noria.train.heads.text_input import Wrap
 
 CONTEXT = "anna lives in paris now"
 
@@ -33,7 +33,7 @@ def test_a_question_as_long_as_the_room_leaves_half_of_it_and_is_counted(words: 
     row = asked("who lives there " * 40, CONTEXT + " lives" * 200, "paris")
     inputs = head.inputs([row])
     assert all(len(one.token_ids) <= 32 for one in inputs)
-    assert inputs[0].num_cut == len(words.encode(row.question)) - head.question_room > 0
+    assert inputs[0].num_cut == len(words.encode(row.question)) - head.cut_field[1] > 0
     assert len(inputs) < 60
     assert any(one.target != (0, 0) for one in inputs)
 
@@ -52,7 +52,7 @@ def test_a_span_does_not_begin_with_the_space_that_its_token_holds() -> None:
     [one] = head.inputs([row])
     first, last = one.target
     assert CONTEXT[one.places[first][0]] == " "
-    outputs = torch.zeros(2, len(one.token_ids))
+    outputs = np.zeros((2, len(one.token_ids)), dtype=np.float32)
     outputs[0, first] = outputs[1, last] = 9.0
     [said] = head.predictions([row], [one], [outputs])
     assert (said.output["answer"], said.output["start"]) == ("paris", CONTEXT.index("paris"))
@@ -63,7 +63,7 @@ def test_where_every_question_has_an_answer_one_is_always_given(words: Tokenizer
     for margin, said in ((None, "paris"), (0.0, "")):
         head = Answer(words, Wrap.of(words, 32), none_margin=margin)
         [one] = head.inputs([row])
-        outputs = torch.zeros(2, len(one.token_ids))
+        outputs = np.zeros((2, len(one.token_ids)), dtype=np.float32)
         outputs[:, 0] = 50.0
         outputs[0, one.target[0]] = outputs[1, one.target[1]] = 9.0
         assert head.predictions([row], [one], [outputs])[0].output["answer"] == said

@@ -1,19 +1,20 @@
 """A classifier's predictions, its loss over several labels, and what it does not read."""
 
 import logging
-from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
+from transformers.utils import ModelOutput
 
 from noria.data import ClassifyExample
+from noria.engine.heads import HeadFile, OpenHead, Wrap, cut_of
+from noria.engine.heads.runners import torch_runner
 from noria.evaluate.scores import calibration_error
 from noria.model import Tokenizer, train_tokenizer
-from noria.train.heads import cut_of, predict
 from noria.train.heads.classify import Classify
-from noria.train.heads.text_input import Wrap
 
 
 class Even:
@@ -22,7 +23,7 @@ class Even:
     device = torch.device("cpu")
 
     def __call__(self, input_ids: torch.Tensor, **_: Any) -> Any:
-        return SimpleNamespace(logits=torch.full((len(input_ids), 2), 0.3))
+        return ModelOutput(logits=torch.full((len(input_ids), 2), 0.3))
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +33,12 @@ def words() -> Tokenizer:
 
 def test_the_score_says_how_sure_the_label_is_that_is_said(words: Tokenizer) -> None:
     head = Classify(words, Wrap.of(words, 32), ("a", "b", "c"), threshold=0.5)
-    probabilities = [torch.tensor([0.98, 0.01, 0.01]), torch.tensor([0.01, 0.98, 0.01]), torch.tensor([0.34, 0.33, 0.33])]
+    probabilities = [np.array([0.98, 0.01, 0.01]), np.array([0.01, 0.98, 0.01]), np.array([0.34, 0.33, 0.33])]
     said = [one.output for one in head.predictions([], [], probabilities)]
     assert [one["label"] for one in said] == ["a", "b", "out_of_scope"]
     assert said[2]["score"] == pytest.approx(0.66)
     head.threshold = 0.999
-    [sure] = head.predictions([], [], [torch.tensor([0.05, 0.03, 0.02])])
+    [sure] = head.predictions([], [], [np.array([0.05, 0.03, 0.02])])
     assert calibration_error([sure.output["score"]], [True]) < 0.06
 
 
@@ -56,5 +57,6 @@ def test_texts_that_are_cut_are_counted_and_said(words: Tokenizer, caplog: pytes
     assert cut_of(head, inputs) == "2 of 3 rows have a text of more than 30 tokens; the rest of it is not read."
     assert cut_of(head, inputs[1:2]) is None
     with caplog.at_level(logging.WARNING):
-        predict(head, Even(), rows)
+        told = HeadFile(task="classify", num_positions=32, with_kinds=False)
+        assert len(list(OpenHead(told=told, reader=head, runner=torch_runner(Even(), None)).predictions(rows))) == 3
     assert "2 of 3 rows" in caplog.text

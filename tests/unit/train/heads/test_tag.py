@@ -1,15 +1,16 @@
 """A tagger's inputs and losses, of rows longer than a window and of tokens that are nothing to the tokenizer."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from transformers.utils import ModelOutput
 
 from noria.data import TagExample
+from noria.engine.heads import Wrap
 from noria.model import Tokenizer, train_tokenizer
+from noria.train.heads import outputs_of
 from noria.train.heads.tag import Tag
-from noria.train.heads.text_input import Wrap
 
 TAGS = ("B-X", "E-X", "M-X", "O", "S-X")
 
@@ -20,7 +21,7 @@ class Even:
     device = torch.device("cpu")
 
     def __call__(self, input_ids: torch.Tensor, **_: Any) -> Any:
-        return SimpleNamespace(logits=torch.zeros(*input_ids.shape, len(TAGS)))
+        return ModelOutput(logits=torch.zeros(*input_ids.shape, len(TAGS)))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def test_a_token_that_is_nothing_to_the_tokenizer_has_its_tag(words: Tokenizer, 
     inputs = head.inputs(rows)
     assert [one.target for one in inputs] == [[3], [0, 1]]
     assert float(head.loss(Even(), inputs).total.detach()) / head.weight(inputs) < 10
-    said = head.predictions(rows, inputs, head.outputs(Even(), inputs))
+    said = head.predictions(rows, inputs, outputs_of(head, Even(), inputs))
     assert [len(one.output["tags"]) for one in said] == [1, 2]
 
 

@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noria.train.heads.text_input import Wrap, windows
+from noria.engine.heads import Wrap, windows
 
 
 @given(length=st.integers(0, 200), room=st.integers(2, 50), stride=st.integers(0, 60))

@@ -1,0 +1,85 @@
+"""`POST /v1/classify`: what the tuned folders of `[serve] heads` say of texts, of tokens, or of questions.
+
+In: a text, several, or rows of the task (`{"tokens": [...]}`, `{"question", "context"}`). Out: for each what `noria predict` writes; for labels the
+probabilities too, as vLLM's server gives them. A folder is opened at its first request and stays open.
+"""
+
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from noria.data import Example
+from noria.data.examples import EXAMPLES
+from noria.data.tasks import first_fault
+from noria.engine.heads import Classifier, OpenHead, Prediction, open_head
+from noria.errors import ServeError
+from noria.schema import new_id
+
+MAX_INPUTS = 2048
+
+
+class ClassifyBody(BaseModel):
+    """`POST /v1/classify`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    model: str | None = Field(default=None, max_length=256)
+    """A name of `[serve] heads`; may be left out where there is one."""
+    input: str | dict[str, Any] | list[str | dict[str, Any]]
+    """A text, a row of the model's task, or a list of them."""
+    user: str | None = Field(default=None, max_length=256)
+
+
+class Heads:
+    """The tuned folders of a project, by name."""
+
+    def __init__(self, folders: Mapping[str, str], root: Path) -> None:
+        self._folders = {name: (root / folder).resolve() for name, folder in folders.items()}
+        self._open: dict[str, OpenHead] = {}
+        self._lock = threading.Lock()
+
+    def answer(self, body: ClassifyBody) -> dict[str, Any]:
+        """Raises ServeError (400, 404), ArtifactError, ModelError."""
+        name = self._name(body.model)
+        head = self._opened(name)
+        inputs = body.input if isinstance(body.input, list) else [body.input]
+        if not 0 < len(inputs) <= MAX_INPUTS:
+            raise ServeError(f"`input` has {len(inputs)} entries; from 1 to {MAX_INPUTS} are allowed.", 400, "invalid_value", "input")
+        rows = [_row(head.told.task, given, index) for index, given in enumerate(inputs)]
+        data = [{"index": index, **said.output, **_probabilities(head, said)} for index, said in enumerate(head.predictions(rows))]
+        num_tokens = sum(len(one.token_ids) for one in head.reader.inputs(rows))
+        usage = {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
+        return {"id": new_id("cls"), "object": "list", "created": int(time.time()), "model": name, "data": data, "usage": usage}
+
+    def _name(self, wanted: str | None) -> str:
+        if wanted is None and len(self._folders) == 1:
+            return next(iter(self._folders))
+        if wanted is None or wanted not in self._folders:
+            there = ", ".join(sorted(self._folders)) or "none; name folders of `noria tune` in `[serve] heads`"
+            raise ServeError(f"There is no head {wanted!r:.80}. There are: {there}.", 404, "model_not_found", "model")
+        return wanted
+
+    def _opened(self, name: str) -> OpenHead:
+        with self._lock:
+            if name not in self._open:
+                self._open[name] = open_head(self._folders[name])
+            return self._open[name]
+
+
+def _row(task: str, given: str | dict[str, Any], index: int) -> Example:
+    kind = EXAMPLES[task]  # type: ignore[index]
+    fields = {"text": given} if isinstance(given, str) else given
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        raise ServeError(f"`input[{index}]`: {first_fault(error, kind)}", 400, "invalid_value", f"input[{index}]") from error
+
+
+def _probabilities(head: OpenHead, said: Prediction) -> dict[str, Any]:
+    if not isinstance(head.reader, Classifier):
+        return {}
+    return {"probs": [round(score, 6) for score in said.scores], "num_classes": len(head.reader.labels)}
