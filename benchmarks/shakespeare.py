@@ -4,7 +4,7 @@
 
 The first nine tenths of the text are learnt, the last is held out. Laptop setting: 4 layers, 4 heads, 128 wide, 64 context, 12 rows, 2,000 steps;
 `noria pretrain` and the plain loop of benchmarks/rivals/plain_gpt.py train the same architecture (gpt2) with AdamW. The race takes what `RACE`
-says. Writes benchmarks/results/shakespeare.json.
+says. Compilation is counted in neither's tokens a second; that of ours stands beside. Writes benchmarks/results/shakespeare.json.
 """
 
 import argparse
@@ -56,7 +56,9 @@ def laptop(data: Path, corpus: list[Path], work: Path) -> dict[str, float]:
         ("noria_llama_muon", {"architecture": "llama"}),
     ):
         found = pretrain(corpus, work / name, {**LAPTOP, **settings})
-        figures |= {f"{name}_loss": found["validation_loss"], f"{name}_tokens_per_second": found["tokens_per_second"]}
+        steady = (found["tokens"] - float(LAPTOP["batch_tokens"])) / (found["train_seconds"] - found["first_step_seconds"])  # type: ignore[arg-type]
+        figures |= {f"{name}_loss": found["validation_loss"], f"{name}_tokens_per_second": steady}
+        figures |= {f"{name}_first_step_seconds": found["first_step_seconds"]}
     best = max(figures[f"{name}_tokens_per_second"] for name in RIVALS)
     figures["ratio_tokens_to_plain_float32"] = figures["noria_same_model_tokens_per_second"] / figures["plain_float32_tokens_per_second"]
     figures["ratio_tokens_to_best_plain"] = figures["noria_same_model_tokens_per_second"] / best

@@ -109,11 +109,12 @@ def _attended(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask:
 
     `mask` is (rows or 1, length, length). Query heads that share a key head stand next to one another.
     """
-    groups, length = key.shape[1], mask.shape[-1]
-    queries = query[0].unflatten(1, (-1, length)).unflatten(0, (groups, -1))
-    keys, values = (part[0].unflatten(1, (-1, length))[:, None].expand(-1, queries.shape[1], -1, -1, -1) for part in (key, value))
-    shares = ((queries @ keys.transpose(-1, -2)).float() * scale + mask).softmax(dim=-1).to(value.dtype)
-    return (shares @ values).flatten(0, 1).permute(1, 2, 0, 3).flatten(0, 1).flatten(1)[None]
+    length, shared_by = mask.shape[-1], query.shape[1] // key.shape[1]
+    queries, keys, values = (part[0].unflatten(1, (-1, length)).transpose(0, 1) for part in (query, key, value))  # (rows, heads, length, dim)
+    if shared_by > 1:
+        keys, values = keys.repeat_interleave(shared_by, dim=1), values.repeat_interleave(shared_by, dim=1)
+    shares = ((queries @ keys.transpose(-1, -2)).float() * scale + mask[:, None]).softmax(dim=-1).to(value.dtype)
+    return (shares @ values).transpose(1, 2).flatten(2).flatten(0, 1)[None]
 
 
 @cache
@@ -179,7 +180,7 @@ def _gpt2(layers: Sequence[Any], dtype: torch.dtype, dropout: float) -> _Form | 
         return functional.layer_norm(x, x.shape[-1:], weight, bias, epsilon).to(dtype)
 
     def product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-        return x @ weight.to(dtype) + bias.to(dtype)  # GPT-2's matrices are stored as (in, out)
+        return functional.linear(x, weight.T.to(dtype), bias.to(dtype))  # GPT-2's matrices are stored as (in, out)
 
     def before(x: torch.Tensor, _rotation: Any, weights: Weights) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         weight, bias, *into = weights
@@ -201,7 +202,7 @@ def _gpt2(layers: Sequence[Any], dtype: torch.dtype, dropout: float) -> _Form | 
 def _is_gpt2(layer: Any) -> bool:
     own = layer.attn.config
     usual = not (own.scale_attn_by_inverse_layer_idx or own.reorder_and_upcast_attn or own.add_cross_attention or own.attn_pdrop or own.resid_pdrop)
-    return usual and type(layer.mlp.act).__name__ == "NewGELUActivation"
+    return usual and type(layer.mlp.act).__name__ in ("NewGELUActivation", "GELUTanh", "PytorchGELUTanh")
 
 
 _FORMS: dict[str, Callable[[Sequence[Any], torch.dtype, float], _Form | None]] = {

@@ -128,6 +128,7 @@ def pretrain(config: PretrainConfig, corpus: Sequence[Path], out: Path, report: 
         "num_returns": run.watch.num_returns,
         "num_processes": processes.count,
         "train_seconds": round(run.seconds, 1),
+        "first_step_seconds": round(run.first_seconds, 1),
         "tokens_per_second": round(run.tokens / max(run.seconds, 1e-9), 1),
         "wall_seconds_of_this_process": round(time.monotonic() - began, 1),
         "left_out": files.left_out,
