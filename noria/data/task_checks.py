@@ -15,9 +15,6 @@ from noria.errors import DataError
 OUT_OF_SCOPE = "out_of_scope"
 """The label of a text that has none; rows of it in an evaluation file alone calibrate when a classifier says so."""
 
-MOST_LOOKED_AT = 500
-"""Rows by which the language is told."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class TaskFile:
@@ -166,13 +163,3 @@ def _missing_field(row: Example) -> str | None:
     fields: dict[type[Example], str] = {ClassifyExample: "label", TagExample: "tags", AnswerExample: "answers", TextPairExample: "target"}
     name = fields.get(type(row))
     return name if name is not None and getattr(row, name) is None else None
-
-
-def is_chinese(rows: Sequence[Example]) -> bool:
-    """Whether most of these texts are Chinese."""
-    found = [_is_chinese(question_of(row)) for row in rows[:MOST_LOOKED_AT]]
-    return sum(found) * 2 > len(found)
-
-
-def _is_chinese(text: str) -> bool:
-    return sum("一" <= char <= "鿿" for char in text) * 4 > len(text)

@@ -13,6 +13,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 
 from noria.data import AnswerExample, ClassifyExample, Example, TagExample, TextPairExample
+from noria.data.language import is_chinese
 from noria.evaluate.scores import Scores
 from noria.store import write_file
 
@@ -74,7 +75,7 @@ def _slices(rows: Sequence[Example], values: Sequence[float], earlier: Sequence[
     borders = np.quantile(lengths, [1 / 3, 2 / 3])
     kinds: dict[str, Callable[[int], str]] = {
         "length": lambda i: LENGTHS[int(np.searchsorted(borders, lengths[i]))],
-        "language": lambda i: "Chinese" if any("一" <= char <= "鿿" for char in text_of(rows[i])) else "other",
+        "language": lambda i: "Chinese" if is_chinese(text_of(rows[i])) else "other",
         "source": lambda i: rows[i].source or "unknown",
         "label": lambda i: right_of(rows[i]) if isinstance(rows[i], ClassifyExample) else "",
     }

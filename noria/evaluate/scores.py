@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from noria.data import AnswerExample, ClassifyExample, Example, TagExample, TextPairExample
+from noria.data.language import mostly_chinese
 from noria.data.task_checks import OUT_OF_SCOPE
 from noria.evaluate import counted
 from noria.evaluate.counted import Counted
@@ -160,8 +161,7 @@ def _written(rows: Sequence[TextPairExample], predictions: Sequence[Mapping[str,
     scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], tokenizer=_Characters())
     found = [scorer.score(target, text) for target, text in zip(targets, said, strict=True)]
     rouge = {name: [one[name].fmeasure for one in found] for name in ("rouge1", "rouge2", "rougeL")}
-    chinese = any("一" <= char <= "鿿" for target in targets for char in target[:50])
-    tokenize = "zh" if chinese else "13a"
+    tokenize = "zh" if mostly_chinese(targets) else "13a"
     bleu = corpus_bleu(said, [targets], tokenize=tokenize)
     made = *(Counted.mean(name, values) for name, values in rouge.items()), _bleu_counts(targets, said, tokenize)
     metrics = {name: sum(values) / len(rows) for name, values in rouge.items()} | {"bleu": bleu.score / 100}

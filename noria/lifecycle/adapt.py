@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 from noria.config import Section, checked
 from noria.data import Example, Task
 from noria.data.examples import HeadTask
-from noria.data.task_checks import TaskFile, check_pair, in_both, is_chinese, read_file
+from noria.data.language import mostly_chinese
+from noria.data.task_checks import TaskFile, check_pair, in_both, question_of, read_file
 from noria.data.tasks import read_task
 from noria.errors import ConfigError, DataError
 from noria.evaluate.scores import score
@@ -132,7 +133,7 @@ def _with_head(job: Job) -> Tuned:
 
 
 def _encoder(job: Job) -> BaseModel:
-    return resolve(job.base or (CHINESE_ENCODER if is_chinese(job.rows) else DEFAULT_ENCODER))
+    return resolve(job.base or (CHINESE_ENCODER if mostly_chinese(map(question_of, job.rows)) else DEFAULT_ENCODER))
 
 
 def _searched(job: Job, num_trials: int) -> Tuned:

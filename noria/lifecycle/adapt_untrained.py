@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from noria.data import Example, Task
-from noria.data.task_checks import TaskFile, is_chinese, names_of
+from noria.data.language import mostly_chinese
+from noria.data.task_checks import TaskFile, names_of, question_of
 from noria.errors import ConfigError
 from noria.evaluate.suites import chat_suite
 from noria.lifecycle.adapt_writing import NAME as WRITING
 from noria.lifecycle.adapt_writing import Writing, WritingTask, answers_of
 from noria.lifecycle.cases import CaseBook
 from noria.lifecycle.measure import open_plain
-from noria.lifecycle.standing import Standing, spread, standing_on_rows, standing_on_suite
+from noria.lifecycle.standing import Standing, reported, spread, standing_on_rows, standing_on_suite
 from noria.lifecycle.untrained import NAME, CaseGenerator, CasesFile, Untrained, UntrainedConfig
 from noria.model import DEFAULT_BASE, resolve
 from noria.model.registry import CHINESE_ENCODER, DEFAULT_ENCODER
@@ -88,7 +89,7 @@ def adapt_untrained(
 
 
 def _file(config: UntrainedConfig, task: Task, rows: Sequence[Example], base: str | None) -> CasesFile:
-    chinese = is_chinese(rows)
+    chinese = mostly_chinese(map(question_of, rows))
     labels = sorted({name for row in rows for name in names_of(row)}) if task == "classify" else []
     return CasesFile(
         method=config.method,
@@ -136,7 +137,7 @@ def _standing(untrained: Untrained, writing: Writing | None, held_out: TaskFile,
     if task in ("chat", "tools"):
         return standing_on_suite(chat_suite(held_out.path, held_out.path.stem, count), CaseGenerator(untrained), told)
     if writing is None:
-        return standing_on_rows(task, rows, untrained.predictions(list(rows.values())), told)
+        return standing_on_rows(task, rows, reported(untrained.predictions(list(rows.values())), len(rows), told))
     places = [f"'{held_out.path}' line {line}" for line in rows]
     answers = answers_of(CaseGenerator(untrained), writing, list(rows.values()), places)
-    return standing_on_rows(task, rows, ({"target": one.content} for one in answers), told)
+    return standing_on_rows(task, rows, ({"target": one.content} for one in reported(answers, len(rows), told)))

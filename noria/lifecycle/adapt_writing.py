@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from noria.align import finetune
 from noria.align.finetune import MAX_HELD_OUT_TOKENS, short_enough
 from noria.data import ChatExample, Example, TextPairExample, write_task
-from noria.data.task_checks import TaskFile, is_chinese
+from noria.data.language import mostly_chinese
+from noria.data.task_checks import TaskFile, question_of
 from noria.data.tasks import first_fault, numbered_rows, read_objects
 from noria.errors import ArtifactError, ConfigError, ContextOverflowError, DataError, ModelError
 from noria.lifecycle.measure import open_plain
@@ -28,7 +29,7 @@ from noria.model.registry import GGUF_NAME
 from noria.schema import GenerationRequest, Message, Record
 from noria.schema import Generator as TextGenerator
 from noria.store import claim, finished, hardware, versions, write_file
-from noria.store.files import disk_errors
+from noria.store.files import copy_folder, disk_errors
 from noria.train import Progress, TuneConfig, encode_chat
 from noria.train.curve import draw
 from noria.train.task import DONE, SCRATCH, Report, Say, Tuned
@@ -54,7 +55,7 @@ class Writing(Record):
 
     @classmethod
     def of(cls, task: WritingTask, rows: Sequence[Example]) -> "Writing":
-        language = "zh" if is_chinese(rows) else "en"
+        language = "zh" if mostly_chinese(map(question_of, rows)) else "en"
         return cls(task=task, instruction=INSTRUCTIONS.get((task, language)))
 
     @classmethod
@@ -145,8 +146,10 @@ def _write(out: Path, base: BaseModel, writing: Writing, request: dict[str, Any]
     with disk_errors(out):
         if base.gguf is not None:
             export_gguf(scratch / "model", base.gguf, out / GGUF_NAME)
-        for made in (*(scratch / "model").iterdir(), *(path for path in (scratch / "adapter", scratch / "curve.jsonl") if path.exists())):
-            shutil.copytree(made, out / made.name, dirs_exist_ok=True) if made.is_dir() else shutil.copyfile(made, out / made.name)
+        copy_folder(scratch / "model", out)
+        if (scratch / "adapter").exists():
+            copy_folder(scratch / "adapter", out / "adapter")
+        shutil.copyfile(scratch / "curve.jsonl", out / "curve.jsonl")
         draw(out / "curve.jsonl", out)
         write_file(out / NAME, [writing.model_dump_json(indent=1) + "\n"])
         told = {"request": request, "base": base.name, "metrics": metrics, "versions": versions(), "hardware": hardware()}
@@ -179,15 +182,6 @@ def predict_writing(model: str, task: WritingTask, data: Path, out: Path, report
 
     keep_predictions(model, task, list(rows.values()), predict, out, report)
     return len(rows)
-
-
-def written(model: str, writing: Writing, rows: Sequence[Example], report: Report) -> list[Message]:
-    """The answers of a model to rows, in their order; as `answers`."""
-    said: list[Message] = []
-    for answer in answers(model, writing, rows, [f"row {number}" for number in range(1, len(rows) + 1)]):
-        said.append(answer)
-        report("predicting", len(said), len(rows))
-    return said
 
 
 def answers(model: str, writing: Writing, rows: Sequence[Example], places: Sequence[str]) -> Generator[Message]:

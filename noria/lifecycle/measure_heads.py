@@ -6,6 +6,7 @@ questions are asked about, are drawn and compared together.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -18,10 +19,10 @@ from noria.evaluate.paired import compare
 from noria.evaluate.report import details, write_page
 from noria.evaluate.scores import score
 from noria.evaluate.suites import chat_suite
-from noria.lifecycle.adapt_writing import Writing, WritingTask, written
+from noria.lifecycle.adapt_writing import Writing, WritingTask, answers
 from noria.lifecycle.asking import Known, open_folder
 from noria.lifecycle.measure import Say, check_plain, open_plain, plan, write_report
-from noria.lifecycle.standing import Standing, group_of, standing_on_rows, standing_on_suite
+from noria.lifecycle.standing import Standing, group_of, reported, standing_on_rows, standing_on_suite
 from noria.lifecycle.trial import Progress
 from noria.store import read_told
 from noria.train.task import DONE
@@ -75,7 +76,7 @@ def standing_of(name: str, task: str, file: TaskFile, report: Callable[[str, flo
         finally:
             generator.close()
     said = opened(name, task, file, lambda _: None)(list(file.rows.values()), lambda _, done, total: told(int(done), int(total)))
-    return standing_on_rows(task, file.rows, said, lambda _done, _total: None)
+    return standing_on_rows(task, file.rows, said)
 
 
 def opened(name: str, task: str, file: TaskFile, say: Say) -> Predict:
@@ -86,11 +87,7 @@ def opened(name: str, task: str, file: TaskFile, say: Say) -> Predict:
     _check_rows(name, known, file, say)
 
     def predict(rows: Sequence[Example], progress: Progress) -> list[Mapping[str, Any]]:
-        said: list[Mapping[str, Any]] = []
-        for one in predictions(rows):
-            said.append(one)
-            progress(name, len(said), len(rows))
-        return said
+        return list(reported(predictions(rows), len(rows), partial(progress, name)))
 
     return predict
 
@@ -102,8 +99,9 @@ def _opened_to_write(name: str, task: WritingTask) -> Predict:
     check_plain(name)
 
     def predict(rows: Sequence[Example], progress: Progress) -> list[Mapping[str, Any]]:
-        answers = written(name, writing, rows, lambda _, done, total: progress(name, done, total))
-        return [{"target": answer.content} for answer in answers]
+        places = [f"row {number}" for number in range(1, len(rows) + 1)]
+        found = reported(answers(name, writing, rows, places), len(rows), partial(progress, name))
+        return [{"target": answer.content} for answer in found]
 
     return predict
 

@@ -7,7 +7,6 @@ A killed race goes on: finished folders are taken as they are.
 
 import json
 import math
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from noria.errors import ModelError
 from noria.evaluate.paired import compare
 from noria.lifecycle.standing import Standing
 from noria.store import claim, finished, write_file
-from noria.store.files import disk_errors
+from noria.store.files import copy_folder
 from noria.train.task import DONE, Say, Tuned
 
 SCRATCH, NAME = ".race", "race.json"
@@ -127,10 +126,7 @@ def _against_the_best(found: Mapping[str, tuple[Lap, Standing, Path]], best: str
 
 def _kept(out: Path, folder: Path, request: Mapping[str, Any], report: Mapping[str, Any]) -> Tuned:
     """Copy the best folder; what says that all is there comes last."""
-    with disk_errors(out):
-        for made in folder.iterdir():
-            if made.name != DONE:
-                shutil.copytree(made, out / made.name, dirs_exist_ok=True) if made.is_dir() else shutil.copyfile(made, out / made.name)
+    copy_folder(folder, out, but=DONE)
     write_file(out / NAME, [json.dumps(report, indent=2, ensure_ascii=False) + "\n"])
     told = json.loads((folder / DONE).read_text(encoding="utf-8"))
     metrics = {**told["metrics"], "method": report["best"], "cheapest": report["cheapest"]}

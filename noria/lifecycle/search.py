@@ -21,7 +21,7 @@ from noria.lifecycle.search_picture import draw_search
 from noria.lifecycle.search_space import Space
 from noria.store import claim, finished, write_file
 from noria.store.claim import read_told
-from noria.store.files import disk_errors
+from noria.store.files import copy_folder
 from noria.train.task import DONE, Report, Say, Tuned, Watch
 from noria.train.task_config import TaskConfig
 
@@ -158,11 +158,9 @@ def _keep_best(study: optuna.Study, request: Mapping[str, Any], out: Path, scrat
         shutil.rmtree(out)
         raise ModelError(f"None of the trials could be trained; the last one: {error}")
     rows, importance = [_row(trial) for trial in study.trials], _importance(study)
-    with disk_errors(out):
-        folder = scratch / _folder(best.number)
-        told = read_told(folder / DONE, "metrics")
-        for made in (path for path in folder.iterdir() if path.name != DONE):
-            shutil.copytree(made, out / made.name, dirs_exist_ok=True) if made.is_dir() else shutil.copyfile(made, out / made.name)
+    folder = scratch / _folder(best.number)
+    told = read_told(folder / DONE, "metrics")
+    copy_folder(folder, out, but=DONE)
     write_file(out / NAME, [json.dumps({"trials": rows, "best": best.number, "importance": importance}, indent=2, ensure_ascii=False) + "\n"])
     draw_search(rows, importance, out / PICTURE)
     told |= {"request": request, "trial": best.params}  # the folder was made by the search, not by one trial's request

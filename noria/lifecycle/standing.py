@@ -1,8 +1,8 @@
 """What a model is worth on some rows, in a form that two of them can be compared by in pairs."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from noria.data import AnswerExample, Example
 from noria.data.examples import conversation_of
@@ -11,6 +11,8 @@ from noria.evaluate.scores import score
 from noria.evaluate.suites import Suite, run_suite
 from noria.lifecycle.measure import counted
 from noria.schema import Generator
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +29,9 @@ class Standing:
         return self.counted.value(self.metric)
 
 
-def standing_on_rows(task: str, rows: Mapping[int, Example], said: Iterable[Mapping[str, Any]], report: Callable[[int, int], None]) -> Standing:
+def standing_on_rows(task: str, rows: Mapping[int, Example], said: Iterable[Mapping[str, Any]]) -> Standing:
     """Of predictions of rows (by their lines) that have one right answer each."""
-    found: list[Mapping[str, Any]] = []
-    for one in said:
-        found.append(one)
-        report(len(found), len(rows))
-    scores = score(task, list(rows.values()), found)
+    scores = score(task, list(rows.values()), list(said))
     return Standing(metric=scores.main, counted=scores.compared, groups=[group_of(row, str(line)) for line, row in rows.items()])
 
 
@@ -41,6 +39,13 @@ def standing_on_suite(suite: Suite, generator: Generator, report: Callable[[int,
     """Of answers to the items of a suite."""
     run = run_suite(suite, generator, progress=report)
     return Standing(metric=run.kind, counted=counted(run), groups=run.groups)
+
+
+def reported(found: Iterable[T], total: int, report: Callable[[int, int], object]) -> Iterator[T]:
+    """Each of `found` as it comes, told to `report` with how many there were and will be."""
+    for number, one in enumerate(found, 1):
+        report(number, total)
+        yield one
 
 
 def group_of(row: Example, otherwise: str) -> str:

@@ -50,8 +50,9 @@ class Heads:
         if not 0 < len(inputs) <= MAX_INPUTS:
             raise ServeError(f"`input` has {len(inputs)} entries; from 1 to {MAX_INPUTS} are allowed.", 400, "invalid_value", "input")
         rows = [_row(head.told.task, given, index) for index, given in enumerate(inputs)]
-        data = [{"index": index, **said.output, **_probabilities(head, said)} for index, said in enumerate(head.predictions(rows))]
-        num_tokens = sum(len(one.token_ids) for one in head.reader.inputs(rows))
+        read = head.reader.inputs(rows)
+        data = [{"index": index, **said.output, **_probabilities(head, said)} for index, said in enumerate(head.said(rows, read))]
+        num_tokens = sum(len(one.token_ids) for one in read)
         usage = {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
         return {"id": new_id("cls"), "object": "list", "created": int(time.time()), "model": name, "data": data, "usage": usage}
 

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,14 @@ def write_file(path: Path, pieces: Iterable[str]) -> None:
         finally:
             with suppress(OSError):
                 temporary.unlink()
+
+
+def copy_folder(source: Path, to: Path, but: str = "") -> None:
+    """Copy what `source` holds into `to`, all but the entry `but`: the one that says that all is there, which comes last. Raises StoreError."""
+    with disk_errors(to):
+        to.mkdir(parents=True, exist_ok=True)
+        for made in (path for path in source.iterdir() if path.name != but):
+            shutil.copytree(made, to / made.name, dirs_exist_ok=True) if made.is_dir() else shutil.copyfile(made, to / made.name)
 
 
 def file_hash(path: Path) -> str:

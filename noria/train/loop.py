@@ -27,7 +27,7 @@ from noria.train.config import TuneConfig
 from noria.train.frozen import TopLayers
 from noria.train.memory import give_back_freed_memory, keep_freed_memory
 from noria.train.objective import Objective
-from noria.train.optimizers import adamw
+from noria.train.optimizers import adamw, up_and_down
 from noria.train.plan import SHARE_FOR_STEPS, Speed, make_plan
 from noria.train.products import use_lean_products, use_own_products
 from noria.train.run import MicroBatch, Progress, Run, RunConfig, Step
@@ -101,14 +101,6 @@ def train(
     return TrainResult(model=use_own_attention(merged(learning)), metrics=metrics)
 
 
-def learning_rate(step: int, num_steps: int, config: TuneConfig) -> float:
-    """Share of the peak rate: linear warm-up over the first share of the steps, then linear decay to a twentieth."""
-    warmup = max(1, math.ceil(config.warmup * num_steps))
-    rise = min(1.0, (step + 1) / warmup)
-    fall = max(0.05, 1.0 - max(0, step + 1 - warmup) / max(1, num_steps - warmup + 1))
-    return rise * fall
-
-
 NUM_VALIDATIONS = 5
 """How often the held-out examples are scored."""
 
@@ -157,7 +149,7 @@ def _run(learning: Any, steps: ExampleSteps, config: TuneConfig, folder: Path) -
     use_lean_products(learning, dtype)
     optimizer = adamw(learning, config.peak_rate, config.weight_decay, betas=(0.9, 0.99))
     settings = RunConfig(
-        rate=partial(learning_rate, config=config),
+        rate=partial(up_and_down, warmup=config.warmup),
         max_grad_norm=config.max_grad_norm,
         precision=dtype,
         seed=config.seed,

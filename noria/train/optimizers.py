@@ -1,5 +1,6 @@
 """Optimizers: which weights move how. AdamW for everything, or Muon for the matrices inside the layers and AdamW for the rest."""
 
+import math
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -43,3 +44,11 @@ def _adamw(parameters: list[torch.nn.Parameter], rate: float, weight_decay: floa
     rest = [p for p in parameters if p.dim() <= 1]
     groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=rate, betas=betas, fused=True)
+
+
+def up_and_down(step: int, num_steps: int, warmup: float) -> float:
+    """Share of the peak rate: linear warm-up over the share `warmup` of the steps, then linear decay to a twentieth."""
+    num_rising = max(1, math.ceil(warmup * num_steps))
+    rise = min(1.0, (step + 1) / num_rising)
+    fall = max(0.05, 1.0 - max(0, step + 1 - num_rising) / max(1, num_steps - num_rising + 1))
+    return rise * fall

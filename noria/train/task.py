@@ -37,6 +37,7 @@ from noria.train.heads.tag import TRANSITIONS_NAME
 from noria.train.held_out import HeldOut, Score, shared_out
 from noria.train.memory import give_back_freed_memory, keep_freed_memory
 from noria.train.methods import check_method, learning_parameters, merged, with_method
+from noria.train.optimizers import up_and_down
 from noria.train.run import Progress, Run, RunConfig, Steps
 from noria.train.task_config import TaskConfig
 
@@ -226,7 +227,7 @@ class _Work:
         config = self.config
         optimizer = torch.optim.AdamW(learning_parameters(learning, config), fused=True)
         settings = RunConfig(
-            rate=partial(_rate, config=config),
+            rate=partial(up_and_down, warmup=config.warmup),
             max_grad_norm=config.max_grad_norm,
             precision=dtype_of(config.precision, learning.device),
             seed=config.seed,
@@ -259,14 +260,6 @@ def _planned(run: Run, wanted: int, seconds: float | None) -> int:
     run.config = replace(run.config, seconds=left)
     run.kept["seconds"] = left
     return max(1, min(wanted, int(left / (taken / number))))
-
-
-def _rate(step: int, num_steps: int, config: TaskConfig) -> float:
-    """Share of the peak rate: up in the first share of the steps, then down in a line to a twentieth."""
-    warmup = max(1, math.ceil(config.warmup * num_steps))
-    if step < warmup:
-        return (step + 1) / warmup
-    return max(0.05, 1 - (step + 1 - warmup) / max(1, num_steps - warmup))
 
 
 def _finished(run: Run) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from noria.data.examples import HeadTask
 from noria.data.tag_schemes import Scheme, scheme_of
 from noria.engine.heads.answerer import Answerer
 from noria.engine.heads.classifier import Classifier
-from noria.engine.heads.reader import Prediction, Reader, Runner, cut_of, outputs_of
+from noria.engine.heads.reader import Input, Prediction, Reader, Runner, cut_of, outputs_of
 from noria.engine.heads.tagger import Tagger, TransitionScores
 from noria.engine.heads.text_input import Wrap
 from noria.errors import ArtifactError
@@ -84,10 +84,13 @@ class OpenHead:
         """One of each row, in their order."""
         for start in range(0, len(rows), CHUNK):
             part = rows[start : start + CHUNK]
-            inputs = self.reader.inputs(part)
-            if cut := cut_of(self.reader, inputs):
-                _log.warning("%s", cut)
-            yield from self.reader.predictions(part, inputs, outputs_of(self.reader, self.runner, inputs))
+            yield from self.said(part, self.reader.inputs(part))
+
+    def said(self, rows: Sequence[Example], inputs: Sequence[Input]) -> list[Prediction]:
+        """One of each row, from the inputs that the reader made of them."""
+        if cut := cut_of(self.reader, inputs):
+            _log.warning("%s", cut)
+        return self.reader.predictions(rows, inputs, outputs_of(self.reader, self.runner, inputs))
 
 
 def open_head(folder: Path) -> OpenHead:

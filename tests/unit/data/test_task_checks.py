@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from noria.data import Task
+from noria.data import ClassifyExample, Example, TagExample, Task
 from noria.data.task_checks import check_pair, in_both, question_of, read_file
 from noria.errors import DataError
 
@@ -16,8 +16,10 @@ def file(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def check(folder: Path, task: Task, train: list[dict[str, Any]], dev: list[dict[str, Any]], out_of_scope: bool | None = None) -> None:
-    check_pair(read_file(file(folder / "train.jsonl", train), task), read_file(file(folder / "dev.jsonl", dev), task), out_of_scope)
+def check(folder: Path, task: Task, train: list[dict[str, Any]], dev: list[dict[str, Any]], out_of_scope: bool | None = None) -> list[Example]:
+    read, held_out = read_file(file(folder / "train.jsonl", train), task), read_file(file(folder / "dev.jsonl", dev), task)
+    check_pair(read, held_out, out_of_scope)
+    return [*read.rows.values(), *held_out.rows.values()]
 
 
 ONE = [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]
@@ -46,7 +48,8 @@ def test_labels_that_could_never_be_said_are_refused(tmp_path: Path, train: Any,
     [(ONE, [*ONE, OUTSIDE], None), ([*ONE, OUTSIDE], [*ONE, OUTSIDE], None), (ONE, [OUTSIDE], True), ([*ONE, MANY[0]], [ONE[0], MANY[1]], None)],
 )
 def test_labels_that_can_be_said_are_not(tmp_path: Path, train: Any, dev: Any, setting: bool | None) -> None:
-    check(tmp_path, "classify", train, dev, setting)
+    read = check(tmp_path, "classify", train, dev, setting)
+    assert [row.model_dump(exclude_defaults=True, mode="json") for row in read] == [*train, *dev]
 
 
 def test_the_evaluation_file_is_held_to_the_scheme_of_the_training_file(tmp_path: Path) -> None:
@@ -71,8 +74,12 @@ def test_empty_fields_are_refused(tmp_path: Path, task: Task, row: dict[str, Any
 
 
 def test_white_space_may_be_a_token_and_a_row_may_have_no_label(tmp_path: Path) -> None:
-    read_file(file(tmp_path / "rows.jsonl", [{"tokens": ["北", " ", "京"], "tags": ["O", "O", "O"]}]), "tag")
-    read_file(file(tmp_path / "rows.jsonl", [{"text": "a", "label": []}]), "classify")
+    row = read_file(file(tmp_path / "rows.jsonl", [{"tokens": ["北", " ", "京"], "tags": ["O", "O", "O"]}]), "tag").rows[1]
+    assert isinstance(row, TagExample)
+    assert list(row.tokens) == ["北", " ", "京"]
+    row = read_file(file(tmp_path / "rows.jsonl", [{"text": "a", "label": []}]), "classify").rows[1]
+    assert isinstance(row, ClassifyExample)
+    assert row.label == ()
 
 
 def chat(question: str, answer: str) -> dict[str, Any]:

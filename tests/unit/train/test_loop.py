@@ -12,7 +12,7 @@ import torch
 from noria.errors import DataError, ModelError
 from noria.testing.tiny_training import tiny_examples, tiny_model
 from noria.train import Example, Loss, Progress, Supervised, TuneConfig, train
-from noria.train.loop import learning_rate
+from noria.train.optimizers import up_and_down
 
 
 def tune(folder: Path, **settings: object) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
@@ -200,7 +200,7 @@ def test_more_top_layers_than_layers(tmp_path: Path) -> None:
 
 def test_the_rate_rises_and_falls() -> None:
     config = TuneConfig(warmup=0.1)
-    rates = [learning_rate(step, 100, config) for step in range(100)]
+    rates = [up_and_down(step, 100, config.warmup) for step in range(100)]
     assert rates[:10] == sorted(rates[:10])
     assert rates[9:] == sorted(rates[9:], reverse=True)
     assert max(rates) == 1.0
