@@ -7,13 +7,14 @@ and those a configuration field names for secrets.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from noria.errors import ConfigError
 
@@ -29,10 +30,20 @@ class Section(BaseModel):
 S = TypeVar("S", bound=Section)
 
 
+_NAME = re.compile(r"\w[\w.-]{0,63}")
+
+
+def allowed_name(name: str) -> str:
+    """The name of a project, which stands before `@r3` and `:raw` in requests. Raises ValueError."""
+    if not _NAME.fullmatch(name):
+        raise ValueError("use up to 64 letters, digits, '.', '_' and '-', a letter or digit first")
+    return name
+
+
 class ProjectConfig(Section):
     """`[project]`: what the project is called and which language its fixed messages speak."""
 
-    name: str
+    name: Annotated[str, AfterValidator(allowed_name)]
     """Name under which the agent is served (`model` in requests)."""
     description: str = ""
     """One sentence for people."""
@@ -126,7 +137,7 @@ def checked(config: type[S], values: Mapping[str, Any], where: str) -> S:
             raise ConfigError(f"{where}: unknown field `{field}`; allowed: {allowed}.") from error
         if first["type"] == "missing":
             raise ConfigError(f"{where}: field `{field}` is missing.") from error
-        raise ConfigError(f"{where}: field `{field}` is {first['input']!r:.80}: {first['msg']}.") from error
+        raise ConfigError(f"{where}: field `{field}` is {first['input']!r:.80}: {first['msg'].removeprefix('Value error, ')}.") from error
 
 
 def home_dir() -> Path:

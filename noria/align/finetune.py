@@ -11,10 +11,11 @@ from typing import Any
 
 from noria.align.preference import DirectPreference, KahnemanTversky, encode_pair, encode_thumbs
 from noria.data import read_chat, read_preferences, read_thumbs
-from noria.errors import DataError, StoreError
+from noria.errors import DataError
 from noria.model import BaseModel, Renderer, load_for_training
 from noria.model.render import Style
 from noria.train import Example, Progress, Supervised, TuneConfig, encode_chat, train
+from noria.train.checkpoint import model_errors
 from noria.train.soft_prompt import add_soft_prompt
 
 MAX_HELD_OUT_TOKENS = 20_000
@@ -55,11 +56,9 @@ def finetune(
     examples += random.Random(config.seed).sample(earlier, num_replayed)
     chosen_by = [] if held_out is None else short_enough(read_examples(renderer, held_out, config), config)
     result = train(model, examples, [Supervised(), DirectPreference(), KahnemanTversky()], config, out, on_progress, chosen_by)
-    try:
+    with model_errors(out):
         result.model.save_pretrained(str(out / "model"))
         tokenizer.save(out / "model")
-    except OSError as error:
-        raise StoreError(f"The tuned model could not be written to '{out}': {error}. Free some disk space and run the same command again.") from error
     kinds = {name: sum(e.objective == name for e in examples) for name in ("supervised", "preference", "thumbs")}
     return {**result.metrics, "num_by_objective": kinds, "num_replayed": num_replayed}
 

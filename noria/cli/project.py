@@ -1,5 +1,6 @@
 """`noria new` and `noria doctor`."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,8 @@ def new(
     from noria.templates import make_project
 
     path = make_project(template, folder)
-    emit(as_json, {"project": str(path), "template": template}, lambda out: out.print(f"Made {path}. Next: cd {folder} && noria serve"))
+    said = f"Made {path}. Next: cd {shlex.quote(str(folder))} && noria serve"
+    emit(as_json, {"project": str(path), "template": template}, lambda out: out.print(said, markup=False))
 
 
 def doctor(project: ProjectOption = None, as_json: JsonOption = False) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from rich import box
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -15,7 +15,7 @@ STATE_COLOURS = {"live": "green", "rejected": "red", "candidate": "yellow", "can
 
 
 def ledger_table(rows: Sequence[LedgerRow]) -> RenderableType:
-    """One row a release: state, feedback used, minutes, effect with interval."""
+    """One row a release: state, feedback used, minutes, effect with interval; below it why each last moved."""
     if not rows:
         return Text("No release yet; the first is made by `noria serve`.")
     table = _narrow("release", "state", "made", "feedback", "minutes", "effect [95 %]", "p")
@@ -29,7 +29,7 @@ def ledger_table(rows: Sequence[LedgerRow]) -> RenderableType:
             _effect(row.effect, row.interval),
             f"{row.p:.1g}" if row.p is not None else "",
         )
-    return table
+    return Group(table, *(Text(f"r{row.number} {row.state}: {row.moved}") for row in rows if row.moved))
 
 
 def _narrow(*columns: str) -> Table:

@@ -90,9 +90,20 @@ def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
         raise DataError(f"'{path}' line {number}: byte {error.start + 1} is not UTF-8. Save the file as UTF-8.") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"'{path}' line {number}: not JSON ({error}); each line is one object, such as {{\"text\": ...}}.") from error
+    if "\\u" in text and (half := half_of_a_pair(value)):
+        raise DataError(f"'{path}' line {number}: a text holds {half!r}, half of a character pair. Leave it out, or write the whole character.")
     if not isinstance(value, dict):
         raise DataError(f"'{path}' line {number}: {value!r:.60} is no object; each line is one object, such as {{\"text\": ...}}.")
     return value
+
+
+def half_of_a_pair(value: Any) -> str | None:
+    """The first character of a JSON value that no UTF-8 holds (JSON can write half of a surrogate pair); None where all is well."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        return str(error.object[error.start])
+    return None
 
 
 def _no_constant(name: str) -> Any:

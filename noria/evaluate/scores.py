@@ -107,13 +107,15 @@ def _several(rows: Sequence[ClassifyExample], predictions: Sequence[Mapping[str,
     right = [{row.label} if isinstance(row.label, str) else set(row.label or ()) for row in rows]
     said = [set(cast(Sequence[str], one["labels"])) for one in predictions]
     binarizer = MultiLabelBinarizer().fit([*right, *said])
-    x, y = binarizer.transform(right), binarizer.transform(said)
-    metrics = {f"{kind}_f1": float(measured.f1_score(x, y, average=kind, zero_division=0)) for kind in ("micro", "macro")}
+    names = [str(name) for name in binarizer.classes_]
+    # A column of nobody's: one label alone would be read as two classes.
+    x, y = (np.pad(cast(Any, binarizer.transform(labels)), ((0, 0), (0, 1))) for labels in (right, said))
     same = [a == b for a, b in zip(right, said, strict=True)]
-    metrics["exact"] = sum(same) / len(rows)
     found = Counted.of("ratio", [(len(a & b), len(b), len(a)) for a, b in zip(right, said, strict=True)], {"micro_f1": counted.f1})
-    report = cast(dict[str, Any], measured.classification_report(x, y, target_names=list(binarizer.classes_), output_dict=True, zero_division=0))
+    told = {"labels": range(len(names)), "target_names": names, "output_dict": True, "zero_division": 0}
+    report = cast(dict[str, Any], measured.classification_report(x, y, **told)) if names else {}
     made = found, _by_label(right, said, ("macro_f1",)), Counted.passed("exact", same)
+    metrics = {name: one.value(name) for one in made for name in one.metrics}
     return Scores(main="micro_f1", metrics=metrics, made=made, values=tuple(map(float, same)), by_class=_classes(report))
 
 

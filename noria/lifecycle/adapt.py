@@ -12,17 +12,18 @@ from noria.config import Section, checked
 from noria.data import Example, Task
 from noria.data.examples import HeadTask
 from noria.data.language import mostly_chinese
-from noria.data.task_checks import TaskFile, check_pair, in_both, question_of, read_file
+from noria.data.task_checks import TaskFile, check_pair, first_list, in_both, question_of, read_file
 from noria.data.tasks import read_task
 from noria.errors import ConfigError, DataError
 from noria.evaluate.scores import score
 from noria.lifecycle.adapt_untrained import adapt_untrained
 from noria.lifecycle.adapt_writing import WritingTask, adapt_writing, predict_writing
 from noria.lifecycle.asking import open_folder
+from noria.lifecycle.measure import check_comparable
 from noria.lifecycle.measure_heads import standing_of
 from noria.lifecycle.predictions import keep_predictions
-from noria.lifecycle.race import FEWEST_ROWS, MOST_ROWS, ROWS_A_MINUTE, RaceConfig, race
-from noria.lifecycle.standing import Standing, spread
+from noria.lifecycle.race import FEWEST_ROWS, MOST_ROWS, ROWS_A_MINUTE, RUNNERS, UNHEEDED, RaceConfig, race
+from noria.lifecycle.standing import Standing, group_of, spread
 from noria.lifecycle.untrained import UntrainedConfig, UntrainedMethod
 from noria.model import DEFAULT_BASE, BaseModel, resolve
 from noria.model.registry import CHINESE_ENCODER, DEFAULT_ENCODER
@@ -153,19 +154,35 @@ def _searched(job: Job, num_trials: int) -> Tuned:
 def _raced(job: Job) -> Tuned:
     """By the method that does best within the minutes. Raises ConfigError where there are none, or settings that no method has."""
     config = checked(RaceConfig, job.settings, "--set")
-    common = {name: value for name, value in job.settings.items() if name not in ("method", "minutes")}
-    rows = TaskFile(path=job.held_out.path, rows=spread(job.held_out.rows, min(MOST_ROWS, max(FEWEST_ROWS, int(config.minutes * ROWS_A_MINUTE)))))
+    settings = _settings_of_methods(job)
+    count = min(MOST_ROWS, max(FEWEST_ROWS, int(config.minutes * ROWS_A_MINUTE)))
+    rows = TaskFile(path=job.held_out.path, rows=spread(job.held_out.rows, count))
+    check_comparable(rows.path, [group_of(row, str(line)) for line, row in rows.rows.items()])
 
     def make(method: str, minutes: float, folder: Path) -> Tuned:
-        known = UntrainedConfig if method in get_args(UntrainedMethod) else TuneConfig if job.writes else TaskConfig
-        settings = {name: value for name, value in common.items() if name in known.model_fields}
-        settings |= {"method": method, "minutes": minutes}
-        return _made(replace(job, settings=settings, out=folder, say=lambda _: None))
+        return _made(replace(job, settings={**settings[method], "minutes": minutes}, out=folder, say=lambda _: None))
 
     def ask(folder: Path) -> Standing:
         return standing_of(str(folder), job.task, rows, job.report)
 
-    return race(job.task, config.minutes, job.request(config, None), job.out, make, ask, job.say)
+    base = None if job.base is None else resolve(job.base).path
+    return race(list(settings), config.minutes, job.request(config, base), job.out, make, ask, job.say)
+
+
+def _settings_of_methods(job: Job) -> dict[str, dict[str, Any]]:
+    """The methods that can race for the rows, each with what of the settings is its own. Raises ConfigError for what is nobody's, or wrong."""
+    given = {name: value for name, value in job.settings.items() if name not in ("method", "minutes")}
+    several = job.task == "classify" and first_list(job.train) is not None
+    found: dict[str, dict[str, Any]] = {}
+    for method in (method for method in RUNNERS[job.task] if not (several and method == "contrast")):
+        known = UntrainedConfig if method in get_args(UntrainedMethod) else TuneConfig if job.writes else TaskConfig
+        heeded = known.model_fields.keys() - UNHEEDED.get(method, ())
+        found[method] = {"method": method, **{name: value for name, value in given.items() if name in heeded}}
+        checked(known, found[method], "--set")
+    strange = sorted(given.keys() - {name for settings in found.values() for name in settings})
+    if strange:
+        raise ConfigError(f"`--set {strange[0]}`: no method that races for {job.task!r} has this setting. Leave it out.")
+    return found
 
 
 def _space(config: TaskConfig, task: HeadTask, base: BaseModel, train: tuple[Path, Sequence[Example]]) -> "Space":

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from noria.data import Example, Task
+from noria.data import ClassifyExample, Example, Task
 from noria.data.language import mostly_chinese
 from noria.data.task_checks import TaskFile, names_of, question_of
-from noria.errors import ConfigError
+from noria.errors import ConfigError, DataError
 from noria.evaluate.suites import chat_suite
 from noria.lifecycle.adapt_writing import NAME as WRITING
 from noria.lifecycle.adapt_writing import Writing, WritingTask, answers_of
-from noria.lifecycle.cases import CaseBook
+from noria.lifecycle.cases import CaseBook, question_text
 from noria.lifecycle.measure import open_plain
 from noria.lifecycle.standing import Standing, reported, spread, standing_on_rows, standing_on_suite
 from noria.lifecycle.untrained import NAME, CaseGenerator, CasesFile, Untrained, UntrainedConfig
@@ -56,21 +56,23 @@ def adapt_untrained(
 
     Raises:
         ConfigError: a method that cannot do the task, or an `out` that was begun otherwise.
+        DataError: no row can be gone by.
         ModelError, StoreError: see `noria.train.task.tune`.
     """
     check_untrained(config, task)
     told = finished(out, DONE, out / SCRATCH, request, "metrics")
     if told is not None:
         return Tuned(folder=out, metrics=told["metrics"])
-    claim(out, out / SCRATCH, request, "noria tune")
     began = time.monotonic()
     writing = Writing.of(cast(WritingTask, task), rows) if task in get_args(WritingTask) else None
     file = _file(config, task, rows, base)
+    encoder = SentenceEncoder(resolve(file.encoder))
     report("reading cases", 0, 1)
-    book = CaseBook.of(rows if writing is None else map(writing.conversation, rows), SentenceEncoder(resolve(file.encoder)))
+    book = CaseBook.of(rows if writing is None else map(writing.conversation, rows), encoder)
     report("reading cases", 1, 1)
     untrained = Untrained(file, book, None if file.base is None else open_plain(file.base))
     try:
+        claim(out, out / SCRATCH, request, "noria tune")
         untrained.file = _with_best_number(config, untrained, writing, held_out, report)
         found = _standing(untrained, writing, held_out, _most(untrained, config.minutes, ROWS_TO_SCORE), report)
     finally:
@@ -91,6 +93,8 @@ def adapt_untrained(
 def _file(config: UntrainedConfig, task: Task, rows: Sequence[Example], base: str | None) -> CasesFile:
     chinese = mostly_chinese(map(question_of, rows))
     labels = sorted({name for row in rows for name in names_of(row)}) if task == "classify" else []
+    if task == "classify" and not labels:
+        raise DataError("No row has a label: there is nothing to go by. Give rows with labels.")
     return CasesFile(
         method=config.method,
         task=task,
@@ -99,7 +103,7 @@ def _file(config: UntrainedConfig, task: Task, rows: Sequence[Example], base: st
         thought=config.thought,
         votes=config.votes,
         labels=tuple(labels),
-        several=task == "classify" and not isinstance(getattr(rows[0], "label", ""), str),
+        several=any(not isinstance(row.label, str) for row in rows if isinstance(row, ClassifyExample)),
         chinese=chinese,
     )
 
@@ -112,10 +116,15 @@ def _with_best_number(config: UntrainedConfig, untrained: Untrained, writing: Wr
     if writing is not None and config.method == "retrieval":
         return file.model_copy(update={"num_examples": 1})
     found: dict[int, float] = {}
+    rows = spread(held_out.rows, ROWS_TO_LOOK_UP if config.method == "retrieval" else 0)
+    near = untrained.book.nearest([question_text(row) for row in rows.values()], max(NUMBERS["retrieval"])) if rows else []
     for number in NUMBERS[config.method]:
         untrained.file = file.model_copy(update={"num_examples": number})
-        count = _most(untrained, config.minutes, ROWS_TO_CHOOSE)
-        found[number] = _standing(untrained, writing, held_out, count, report).score
+        if config.method == "retrieval":
+            found[number] = standing_on_rows(file.task, rows, [untrained.voted(one[:number]) for one in near]).score
+        else:
+            count = _most(untrained, config.minutes, ROWS_TO_CHOOSE)
+            found[number] = _standing(untrained, writing, held_out, count, report).score
     best = max(found, key=lambda number: (found[number], -number))
     return file.model_copy(update={"num_examples": best})
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from noria.data import ChatExample, Example, Task, write_task
 from noria.data.tasks import read_task
-from noria.errors import ArtifactError
+from noria.errors import ArtifactError, DataError
 from noria.schema import Message
 from noria.store.files import disk_errors
 from noria.train.sentences import SentenceEncoder, Vectors
@@ -24,6 +24,8 @@ LIKENESS = 0.5
 """Share of a case's worth that is its likeness to the question; the rest is what sets it apart from cases already chosen."""
 POOL = 5
 """How many times as many cases as are wanted are looked at."""
+AT_ONCE = 256
+"""Texts that are compared with all cases at once: bounds memory."""
 LAST_MESSAGES = 3
 """Messages of a conversation by which cases are compared."""
 
@@ -38,6 +40,8 @@ class CaseBook:
     @classmethod
     def of(cls, rows: Iterable[Example], encoder: SentenceEncoder) -> "CaseBook":
         cases = [case for row in rows for case in cases_of(row)]
+        if not cases:
+            raise DataError("No row holds an answer with something said before it: there are no cases to go by. Give other rows.")
         return cls(cases, encoder.vectors([question_text(case) for case in cases]), encoder)
 
     @classmethod
@@ -62,9 +66,10 @@ class CaseBook:
         with self._lock:
             asked = self._encoder.vectors(texts)
         found: list[list[tuple[int, float]]] = []
-        for likeness in asked @ self._vectors.T:
-            order = np.argsort(-likeness, kind="stable")[:count]
-            found.append([(int(index), float(likeness[index])) for index in order])
+        for start in range(0, len(asked), AT_ONCE):
+            for likeness in asked[start : start + AT_ONCE] @ self._vectors.T:
+                order = np.argsort(-likeness, kind="stable")[:count]
+                found.append([(int(index), float(likeness[index])) for index in order])
         return found
 
     def chosen(self, text: str, count: int) -> list[Example]:

@@ -12,7 +12,8 @@ from typing import Literal
 
 import psutil
 
-from noria.agent import Toolbox
+from noria.agent import AgentConfig, Toolbox
+from noria.agent.config import load_prompt
 from noria.config import FILE_NAME, Project, home_dir
 from noria.errors import NoriaError
 from noria.evaluate.gate import GateConfig
@@ -98,6 +99,7 @@ def _project(project: Project) -> Iterator[Finding]:
         return "every section and field is known"
 
     yield _tried("noria.toml", sections)
+    yield _tried("prompt", lambda: f"{len(load_prompt(project.root, project.section('agent', AgentConfig)))} characters")
     if (project.root / TOOLS_FILE).is_file():
         yield _tried("tools", lambda: f"{len(Toolbox.load(project.root / TOOLS_FILE).specs)} tools in `{TOOLS_FILE}`")
     else:

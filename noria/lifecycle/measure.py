@@ -85,10 +85,7 @@ def measure(
 
 def plan(data: Path, groups: Sequence[str], say: Say) -> dict[str, float]:
     """Say which effect so many rows can show, before anything runs. Raises DataError where they can show none."""
-    n = len(set(groups))
-    if n < 2:
-        what = "one row" if len(groups) == 1 else "rows of one conversation or context"
-        raise DataError(f"'{data}' holds {what}; a comparison needs two or more.")
+    n = check_comparable(data, groups)
     effect = minimum_detectable_effect(n, TWO_SIDED / 2, discordance=DISCORDANCE)
     counted = f"{len(groups)} rows" if n == len(groups) else f"{len(groups)} rows of {n} conversations or contexts"
     say(
@@ -96,6 +93,15 @@ def plan(data: Path, groups: Sequence[str], say: Say) -> dict[str, float]:
         "is found in four of five cases."
     )
     return {"detectable": effect, "discordance": DISCORDANCE}
+
+
+def check_comparable(data: Path, groups: Sequence[str]) -> int:
+    """How many independent draws the rows of a file are. Raises DataError where they are too few to compare by."""
+    n = len(set(groups))
+    if n < 2:
+        what = "one row" if len(groups) == 1 else "rows of one conversation or context"
+        raise DataError(f"'{data}' holds {what}; a comparison needs two or more.")
+    return n
 
 
 def write_report(report: dict[str, Any], out: Path) -> None:
@@ -120,8 +126,19 @@ def _find(folder: Path | None, name: str) -> None:
 
 def check_plain(name: str) -> None:
     """Raise as `open_plain` does where there is no such model, without opening it."""
-    if not name.startswith(("http://", "https://")) and not holds_cases(name):
+    if holds_cases(name):
+        check_writes(name)
+    elif not name.startswith(("http://", "https://")):
         resolve(name)
+
+
+def check_writes(name: str) -> None:
+    """Raise ConfigError where a folder of cases was made for labels or answers: it cannot be talked to."""
+    from noria.lifecycle.untrained import CasesFile  # imports torch
+
+    task = CasesFile.read(Path(name)).task
+    if task in ("classify", "answer"):
+        raise ConfigError(f"'{name}' was tuned for the task {task!r} and does not write. Give `--task {task}`, or another model.")
 
 
 def holds_cases(name: str) -> bool:
@@ -162,6 +179,7 @@ def open_plain(name: str) -> TextGenerator:
     if holds_cases(name):
         from noria.lifecycle.untrained import CaseGenerator, Untrained  # imports torch
 
+        check_writes(name)
         return CaseGenerator(Untrained.open(Path(name), open_plain))
     if name.startswith(("http://", "https://")):
         url, _, model = name.partition("#")

@@ -43,8 +43,8 @@ def measure_rows(model: str, task: str, data: Path, *, against: str | None, out:
     rows = list(file.rows.values())
     groups = [group_of(row, str(line)) for line, row in file.rows.items()]
     planned = {} if against is None else plan(data, groups, say)
-    asked = opened(model, task, file, say)
-    asked_before = None if against is None else opened(against, task, file, say)
+    asked = _checked(model, task, file, say)
+    asked_before = None if against is None else _checked(against, task, file, say)
     seen, seen_before = _seen(model, task, file, say), None if against is None else _seen(against, task, file, say)
     report: dict[str, Any] = {"task": task, "model": model, "data": str(data), "n": len(rows), "in_training_file": seen}
     said = asked(rows, progress)
@@ -75,21 +75,29 @@ def standing_of(name: str, task: str, file: TaskFile, report: Callable[[str, flo
             return standing_on_suite(chat_suite(file.path, file.path.stem, len(file.rows)), generator, told)
         finally:
             generator.close()
-    said = opened(name, task, file, lambda _: None)(list(file.rows.values()), lambda _, done, total: told(int(done), int(total)))
+    _, predict = opened(name, task)
+    said = predict(list(file.rows.values()), lambda _, done, total: told(int(done), int(total)))
     return standing_on_rows(task, file.rows, said)
 
 
-def opened(name: str, task: str, file: TaskFile, say: Say) -> Predict:
+def _checked(name: str, task: str, file: TaskFile, say: Say) -> Predict:
     """A model that is there, made for the task and for rows such as these. Raises as `measure_rows`."""
+    known, predict = opened(name, task)
+    if known is not None:
+        _check_rows(name, known, file, say)
+    return predict
+
+
+def opened(name: str, task: str) -> tuple[Known | None, Predict]:
+    """A model that is there and made for the task, with what it can say where that is known. Raises ConfigError, ArtifactError, ModelError."""
     if task in get_args(WritingTask):
-        return _opened_to_write(name, cast(WritingTask, task))
+        return None, _opened_to_write(name, cast(WritingTask, task))
     known, predictions = open_folder(Path(name), task)
-    _check_rows(name, known, file, say)
 
     def predict(rows: Sequence[Example], progress: Progress) -> list[Mapping[str, Any]]:
         return list(reported(predictions(rows), len(rows), partial(progress, name)))
 
-    return predict
+    return known, predict
 
 
 def _opened_to_write(name: str, task: WritingTask) -> Predict:
@@ -132,12 +140,19 @@ def _seen(name: str, task: str, file: TaskFile, say: Say) -> int | None:
 
 
 def _training_file(folder: Path, task: str) -> TaskFile | None:
-    """The file that a folder was tuned on, if it is still there as it was."""
+    """The rows that a folder was tuned on, if their file is still there as it was."""
     if not (folder / DONE).is_file():
         return None
-    path, size = read_told(folder / DONE, "request")["request"]["files"][0]
+    request = read_told(folder / DONE, "request")["request"]
     try:
-        same = Path(path).stat().st_size == size
-        return TaskFile(path=Path(path), rows=dict(numbered_rows(Path(path), cast(Task, task)))) if same else None
+        trained, *others = (_as_it_was(Path(path), size, task) for path, size in request["files"])
     except (OSError, DataError):
         return None
+    if trained is None or not request["settings"].get("--drop-duplicates"):
+        return trained
+    left_out = {line for other in others if other is not None for line in in_both(trained, other)}
+    return TaskFile(path=trained.path, rows={line: row for line, row in trained.rows.items() if line not in left_out})
+
+
+def _as_it_was(path: Path, size: int, task: str) -> TaskFile | None:
+    return TaskFile(path=path, rows=dict(numbered_rows(path, cast(Task, task)))) if path.stat().st_size == size else None

@@ -7,7 +7,7 @@ A killed race goes on: finished folders are taken as they are.
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from noria.config import Section
-from noria.errors import ModelError
+from noria.errors import ConfigError, DataError, ModelError
 from noria.evaluate.paired import compare
 from noria.lifecycle.standing import Standing
 from noria.store import claim, finished, write_file
@@ -30,6 +30,8 @@ RUNNERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("chat", "tools", "summarize", "rewrite"), ("retrieval", "prompting", "lora", "full")),
 }
 """The methods that race for a task."""
+UNHEEDED = {"retrieval": ("thought", "votes"), "contrast": ("patience", "average")}
+"""Settings that a method refuses; in a race they are the others'."""
 LEARN_BY_TIME = ("contrast", "lora", "full")
 """Methods that more time makes better; the others run once, and what they do not need is the others'."""
 LEVEL = 0.05
@@ -48,7 +50,7 @@ class RaceConfig(Section):
 
     method: Literal["best"]
     minutes: float = Field(default=20.0, gt=0)
-    """Time for all rounds."""
+    """Training time of the methods that more time makes better; making the others, and asking all of them, comes on top."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,7 @@ class Lap:
     reason: str | None = None
 
 
-def race(task: str, minutes: float, request: Mapping[str, Any], out: Path, make: Make, ask: Ask, say: Say) -> Tuned:
+def race(methods: Sequence[str], minutes: float, request: Mapping[str, Any], out: Path, make: Make, ask: Ask, say: Say) -> Tuned:
     """Run the rounds and leave the best folder as `out`.
 
     Raises:
@@ -77,7 +79,7 @@ def race(task: str, minutes: float, request: Mapping[str, Any], out: Path, make:
     if told is not None:
         return Tuned(folder=out, metrics=told["metrics"])
     claim(out, scratch, request, "noria tune --method best")
-    runners = list(RUNNERS[task])
+    runners = list(methods)
     num_rounds = max(1, math.ceil(math.log2(len(runners))))
     rounds: list[list[Lap]] = []
     found: dict[str, tuple[Lap, Standing, Path]] = {}
@@ -86,11 +88,11 @@ def race(task: str, minutes: float, request: Mapping[str, Any], out: Path, make:
         share = minutes / num_rounds / len(learning)
         laps = [_lap(method, share, scratch / f"round-{number}" / method, make, ask, found) for method in runners]
         rounds.append(laps)
-        ranked = sorted((lap for lap in laps if lap.score is not None), key=lambda lap: -(lap.score or 0.0))
-        if not ranked:
+        if not found:
             raise ModelError(f"No method could finish: {laps[0].reason}")
-        runners = [lap.method for lap in ranked[: max(1, math.ceil(len(laps) / 2))]]
-        say(f"Round {number} of {num_rounds}: " + ", ".join(f"{lap.method} {lap.score:.4f}" for lap in ranked) + ".")
+        say(f"Round {number} of {num_rounds}: " + ", ".join(_result(lap) for lap in laps) + ".")
+        ranked = sorted((method for method in runners if method in found), key=lambda method: -found[method][1].score)
+        runners = ranked[: max(1, math.ceil(len(laps) / 2))]
     best = runners[0]
     against = _against_the_best(found, best)
     cheapest = min((method for method, one in against.items() if not one["worse"]), key=lambda method: found[method][0].seconds)
@@ -99,13 +101,17 @@ def race(task: str, minutes: float, request: Mapping[str, Any], out: Path, make:
     return _kept(out, found[best][2], request, report)
 
 
+def _result(lap: Lap) -> str:
+    return f"{lap.method} did not finish ({lap.reason})" if lap.score is None else f"{lap.method} {lap.score:.4f}"
+
+
 def _lap(method: str, minutes: float, folder: Path, make: Make, ask: Ask, found: dict[str, tuple[Lap, Standing, Path]]) -> Lap:
     if method in found and method not in LEARN_BY_TIME:
         return found[method][0]
     try:
         made = make(method, minutes, folder)
         standing = ask(folder)
-    except ModelError as error:
+    except (ConfigError, DataError, ModelError) as error:
         return Lap(method=method, minutes=round(minutes, 3), seconds=0.0, score=None, reason=str(error))
     seconds = float(made.metrics["train_seconds"]) + (found[method][0].seconds if method in found else 0.0)
     lap = Lap(method=method, minutes=round(minutes, 3), seconds=round(seconds, 1), score=standing.score)

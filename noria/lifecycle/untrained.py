@@ -17,7 +17,7 @@ from pydantic import Field
 from noria.config import Section
 from noria.data import AnswerExample, ChatExample, ClassifyExample, Example, Task
 from noria.errors import ArtifactError
-from noria.lifecycle.cases import CaseBook, conversation_text, question_text
+from noria.lifecycle.cases import AT_ONCE, CaseBook, conversation_text, question_text
 from noria.lifecycle.measure import CASES
 from noria.model import resolve
 from noria.model.tool_text import call_json
@@ -62,7 +62,7 @@ class UntrainedConfig(Section):
     encoder: str | None = None
     """What tells which cases are alike; None: the sentence encoder that comes with Noria, for Chinese the Chinese one."""
     minutes: float | None = Field(default=None, gt=0)
-    """Time for finding `num_examples`; fewer rows are asked where it is short."""
+    """Time for finding `num_examples`; a model is asked fewer rows where it is short (prompting)."""
 
 
 class CasesFile(Record):
@@ -121,13 +121,14 @@ class Untrained:
     def predictions(self, rows: Sequence[Example]) -> Iterator[dict[str, Any]]:
         """What is said of each row of `classify` or `answer`, in their order, as it is found."""
         if self.file.method == "retrieval":
-            near = self.book.nearest([question_text(row) for row in rows], max(1, self.file.num_examples))
-            yield from map(self._voted, near)
+            for start in range(0, len(rows), AT_ONCE):
+                texts = [question_text(row) for row in rows[start : start + AT_ONCE]]
+                yield from map(self.voted, self.book.nearest(texts, max(1, self.file.num_examples)))
             return
         with ThreadPoolExecutor(CONCURRENCY) as pool:
             yield from pool.map(self._asked, rows)
 
-    def _voted(self, near: Sequence[tuple[int, float]]) -> dict[str, Any]:
+    def voted(self, near: Sequence[tuple[int, float]]) -> dict[str, Any]:
         """The label with most of the likeness of the nearest cases, or every label with half of it."""
         weights: dict[str, float] = {}
         for index, likeness in near:
@@ -145,21 +146,23 @@ class Untrained:
         return {"label": best, "score": round(shares.get(best, 0.0), 4)}
 
     def _asked(self, row: Example) -> dict[str, Any]:
-        said = [json.loads(text) for text in self._texts(row)]
+        said = self._said(row)
         if isinstance(row, AnswerExample):
-            answers = Counter(str(one["answer"]) for one in said)
+            answers = Counter(str(one.get("answer", "")) for one in said)
             answer, count = answers.most_common(1)[0]
             return {"answer": answer, "start": row.context.find(answer) if answer else 0, "score": count / len(said)}
-        counts = Counter(label for one in said for label in (one["labels"] if self.file.several else [one["label"]]))
+        name = "labels" if self.file.several else "label"
+        counts = Counter(label for one in said if name in one for label in (one[name] if self.file.several else [one[name]]))
         return self._labelled({label: count / len(said) for label, count in counts.items()})
 
-    def _texts(self, row: Example) -> list[str]:
-        """What the model writes of a row, each a JSON object; a thought that found no end leaves nothing, and is asked for again without one."""
-        asked = self._request(row, self.file.thought)
-        found: list[str] = []
-        for request in votes_of(asked, self.file.votes):
-            text = self.generator.generate(request).message.content
-            found.append(text if _whole(text) else self.generator.generate(self._request(row, False)).message.content)
+    def _said(self, row: Example) -> list[dict[str, Any]]:
+        """What the model writes of a row, each an object: empty where it found no end, after a second try without its thought if it had one."""
+        found: list[dict[str, Any]] = []
+        for request in votes_of(self._request(row, self.file.thought), self.file.votes):
+            said = _read(self.generator.generate(request).message.content)
+            if said is None and self.file.thought:
+                said = _read(self.generator.generate(self._request(row, False)).message.content)
+            found.append(said or {})
         return found
 
     def _request(self, row: Example, thought: bool) -> GenerationRequest:
@@ -182,7 +185,7 @@ class Untrained:
         if len(self.file.labels) <= MOST_LABELS:
             return self.file.labels
         [near] = self.book.nearest([text], NEAREST_LABELS)
-        return tuple(dict.fromkeys(label for index, _ in near for label in _labels_of(self.book.rows[index])))
+        return tuple(dict.fromkeys(label for index, _ in near for label in _labels_of(self.book.rows[index]))) or self.file.labels[:MOST_LABELS]
 
     def _right(self, row: Example) -> dict[str, Any]:
         if isinstance(row, AnswerExample):
@@ -291,12 +294,11 @@ def votes_of(request: GenerationRequest, count: int) -> list[GenerationRequest]:
     return [request.model_copy(update={"temperature": VOTING_TEMPERATURE, "seed": seed}) for seed in range(count)]
 
 
-def _whole(text: str) -> bool:
+def _read(text: str) -> dict[str, Any] | None:
     try:
-        json.loads(text)
+        return json.loads(text)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _question(row: Example) -> str:

@@ -15,6 +15,7 @@ from typing import Literal
 
 from noria.config import Section, home_dir
 from noria.errors import ConfigError, DependencyError, ModelError
+from noria.model.gguf_file import read_head
 
 DEFAULT_BASE = "smollm2-135m"
 GGUF_NAME = "model.gguf"
@@ -86,7 +87,7 @@ def resolve(name: str, project_root: Path | None = None) -> BaseModel:
     if path.is_dir():
         return _in_folder(name, path)
     if path.is_file() and path.suffix == ".gguf":
-        return BaseModel(name=name, kind="gguf", path=path)
+        return _gguf(name, path)
     known = ", ".join(sorted(PACKAGED))
     raise ConfigError(f"No model {name!r}: it is no name ({known}), folder, .gguf file, `hf:org/name` or `ms:org/name`. Correct `[model] base`.")
 
@@ -127,10 +128,15 @@ def _in_folder(name: str, folder: Path) -> BaseModel:
         return BaseModel(name=name, kind="folder", path=folder)
     files = sorted(folder.glob("*.gguf"))
     if len(files) == 1:
-        return BaseModel(name=name, kind="gguf", path=files[0])
+        return _gguf(name, files[0])
     if files:
         raise ModelError(f"'{folder}' holds {len(files)} GGUF files; name one of them: {', '.join(f.name for f in files)}.")
     raise ModelError(f"'{folder}' holds no model: neither config.json nor a .gguf file is there.")
+
+
+def _gguf(name: str, path: Path) -> BaseModel:
+    read_head(path)  # a damaged file is told before anything is made of it
+    return BaseModel(name=name, kind="gguf", path=path)
 
 
 def _from_hugging_face(model_id: str) -> Path:
@@ -161,7 +167,10 @@ def _fetched(model_id: str, folder: Path, fetch: Callable[[], object]) -> Path:
         try:
             fetch()
         except Exception as error:  # the hubs' clients raise many kinds
-            raise ModelError(f"Fetching {model_id!r} failed: {error}. Check the id and the network, or name a local folder.") from error
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise ModelError(
+                f"Fetching {model_id!r} failed: {reason:.200}. Check the id and the network, name another hub (`hf:`, `ms:`), or a local folder."
+            ) from error
         mark.touch()
     return folder
 

@@ -110,7 +110,7 @@ class Tokenizer:
 
     def save(self, folder: Path) -> None:
         """Write `tokenizer.json` and `tokenizer_config.json` so that transformers reads them too."""
-        self._full.save(str(folder / "tokenizer.json"))
+        (folder / "tokenizer.json").write_text(self._full.to_str(pretty=True), encoding="utf-8")
         settings: dict[str, Any] = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "eos_token": self.eos_token,

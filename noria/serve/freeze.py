@@ -14,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from noria.agent import AgentConfig, Toolbox
+from noria.agent.config import load_prompt
 from noria.config import Project
 from noria.engine import EngineConfig
 from noria.knowledge import KnowledgeBase
@@ -61,6 +62,7 @@ def changed_parts(project: Project, store: ArtifactStore, release: Release) -> l
 
 def _freeze_prompts(project: Project, store: ArtifactStore) -> str:
     config = project.section("agent", AgentConfig)
+    load_prompt(project.root, config)  # a release without its prompt could never be loaded
     files = _files(project.root, [project.root / "prompts", project.root / config.prompt])
     settings = config.model_dump(mode="json")
 

@@ -1,7 +1,8 @@
 """`POST /v1/classify`: what the tuned folders of `[serve] heads` say of texts, of tokens, or of questions.
 
 In: a text, several, or rows of the task (`{"tokens": [...]}`, `{"question", "context"}`). Out: for each what `noria predict` writes; for labels the
-probabilities too, as vLLM's server gives them. A folder is opened at its first request and stays open.
+probabilities too, as vLLM's server gives them; and `num_cut`, the tokens that the model did not read. A folder is opened at its first request and
+stays open. A request occupies a thread until it is answered, so only `MAX_AT_ONCE` are taken at a time.
 """
 
 import threading
@@ -14,12 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from noria.data import Example
 from noria.data.examples import EXAMPLES
-from noria.data.tasks import first_fault
+from noria.data.tasks import first_fault, half_of_a_pair
 from noria.engine.heads import Classifier, OpenHead, Prediction, open_head
 from noria.errors import ServeError
 from noria.schema import new_id
 
-MAX_INPUTS = 2048
+MAX_INPUTS, MAX_AT_ONCE = 2048, 8
 
 
 class ClassifyBody(BaseModel):
@@ -40,10 +41,19 @@ class Heads:
     def __init__(self, folders: Mapping[str, str], root: Path) -> None:
         self._folders = {name: (root / folder).resolve() for name, folder in folders.items()}
         self._open: dict[str, OpenHead] = {}
-        self._lock = threading.Lock()
+        self._opening = {name: threading.Lock() for name in folders}
+        self._room = threading.Semaphore(MAX_AT_ONCE)
 
     def answer(self, body: ClassifyBody) -> dict[str, Any]:
-        """Raises ServeError (400, 404), ArtifactError, ModelError."""
+        """Raises ServeError (400, 404, 429), ArtifactError, ModelError."""
+        if not self._room.acquire(blocking=False):
+            raise ServeError(f"{MAX_AT_ONCE} requests are being answered; try again in a moment.", 429, "too_many_requests")
+        try:
+            return self._answer(body)
+        finally:
+            self._room.release()
+
+    def _answer(self, body: ClassifyBody) -> dict[str, Any]:
         name = self._name(body.model)
         head = self._opened(name)
         inputs = body.input if isinstance(body.input, list) else [body.input]
@@ -51,7 +61,11 @@ class Heads:
             raise ServeError(f"`input` has {len(inputs)} entries; from 1 to {MAX_INPUTS} are allowed.", 400, "invalid_value", "input")
         rows = [_row(head.told.task, given, index) for index, given in enumerate(inputs)]
         read = head.reader.inputs(rows)
-        data = [{"index": index, **said.output, **_probabilities(head, said)} for index, said in enumerate(head.said(rows, read))]
+        num_cut = dict.fromkeys(range(len(rows)), 0)
+        for one in read:
+            num_cut[one.row] = max(num_cut[one.row], one.num_cut)
+        said = head.said(rows, read)
+        data = [{"index": index, **one.output, **_probabilities(head, one), "num_cut": num_cut[index]} for index, one in enumerate(said)]
         num_tokens = sum(len(one.token_ids) for one in read)
         usage = {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
         return {"id": new_id("cls"), "object": "list", "created": int(time.time()), "model": name, "data": data, "usage": usage}
@@ -61,17 +75,20 @@ class Heads:
             return next(iter(self._folders))
         if wanted is None or wanted not in self._folders:
             there = ", ".join(sorted(self._folders)) or "none; name folders of `noria tune` in `[serve] heads`"
-            raise ServeError(f"There is no head {wanted!r:.80}. There are: {there}.", 404, "model_not_found", "model")
+            what = "`model` is not given" if wanted is None else f"There is no head {wanted!r:.80}"
+            raise ServeError(f"{what}. There are: {there}.", 404, "model_not_found", "model")
         return wanted
 
     def _opened(self, name: str) -> OpenHead:
-        with self._lock:
+        with self._opening[name]:  # the others are not held up while one is loaded
             if name not in self._open:
                 self._open[name] = open_head(self._folders[name])
             return self._open[name]
 
 
 def _row(task: str, given: str | dict[str, Any], index: int) -> Example:
+    if half := half_of_a_pair(given):
+        raise ServeError(f"`input[{index}]`: the text holds {half!r}, half of a character pair.", 400, "invalid_value", f"input[{index}]")
     kind = EXAMPLES[task]  # type: ignore[index]
     fields = {"text": given} if isinstance(given, str) else given
     try:

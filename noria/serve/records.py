@@ -1,14 +1,17 @@
 """The endpoints over what is recorded: models, tools, feedback, receipts, conversations, releases, and the state of the server."""
 
+import json
 from functools import cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
 
 from noria import __version__
 from noria.errors import NoriaError, ServeError
-from noria.schema import Release, Turn
+from noria.schema import Release, ToolSpec, Turn
 from noria.serve.heads import ClassifyBody, Heads
 from noria.serve.metrics import Metrics
 from noria.serve.receipts import conversation_body, receipt_body, release_name
@@ -115,18 +118,36 @@ def _check_tools(runtime: Runtime, turn: Turn, value: Any) -> None:
     shown = [step.inputs.get("tools") for step in runtime.traces.steps(turn.id) if step.kind == "model"]
     if not isinstance(calls, list) or not shown or not isinstance(shown[-1], str):
         return
-    known = [spec.name for spec in runtime.traces.tools(shown[-1])]
+    known = {spec.name: spec for spec in runtime.traces.tools(shown[-1])}
     for call in calls:
         function = call.get("function") if isinstance(call, dict) else None
         name = function.get("name") if isinstance(function, dict) else None
         if isinstance(name, str) and name not in known:
             raise ServeError(f"The agent had no tool {name!r:.80} here; it had: {', '.join(known) or 'none'}.", 400, "unknown_tool", "value")
+        if isinstance(name, str) and isinstance(function, dict):
+            _check_arguments(known[name], function.get("arguments"))
+
+
+def _check_arguments(tool: ToolSpec, given: Any) -> None:
+    """Arguments that are learnt from must be ones that the tool takes; an optional one may be null. Raises ServeError (400)."""
+    try:
+        values = json.loads(given) if isinstance(given, str) else given
+    except ValueError as error:
+        raise ServeError(f"The arguments of `{tool.name}` are not JSON ({error}).", 400, "invalid_value", "value") from error
+    required = tool.parameters.get("required", [])
+    if isinstance(values, dict):
+        values = {name: value for name, value in values.items() if value is not None or name in required}
+    wrong = best_match(Draft202012Validator(tool.parameters).iter_errors(values))
+    if wrong is not None:
+        place = "".join(f"`{part}`: " for part in wrong.path)
+        raise ServeError(f"`{tool.name}` does not take these arguments: {place}{wrong.message:.200}.", 400, "invalid_value", "value")
 
 
 def _release_routes(routes: APIRouter, runtime: Runtime, metrics: Metrics) -> None:
     def shown(release: Release) -> dict[str, Any]:
         reports = [report.model_dump(mode="json") for report in runtime.releases.reports(release.id)]
-        return {"object": "noria.release", **release.model_dump(mode="json"), "name": f"r{release.number}", "reports": reports}
+        moves = [move.model_dump(mode="json") for move in runtime.releases.moves(release.id)]
+        return {"object": "noria.release", **release.model_dump(mode="json"), "name": f"r{release.number}", "reports": reports, "moves": moves}
 
     @routes.get("/v1/releases")
     def list_releases(request: Request) -> dict[str, Any]:
@@ -135,9 +156,7 @@ def _release_routes(routes: APIRouter, runtime: Runtime, metrics: Metrics) -> No
 
     @routes.get("/v1/releases/{name}")
     def get_release(name: Name) -> dict[str, Any]:
-        release = runtime.release(name)
-        moves = [move.model_dump(mode="json") for move in runtime.releases.moves(release.id)]
-        return {**shown(release), "moves": moves}
+        return shown(runtime.release(name))
 
     def change(request: Request, name: str, body: ChangeBody, how: ChangeRelease | None, what: str) -> dict[str, Any]:
         if not _operator(request):
@@ -155,12 +174,12 @@ def _release_routes(routes: APIRouter, runtime: Runtime, metrics: Metrics) -> No
         return shown(live)
 
     @routes.post("/v1/releases/{name}/promote")
-    def promote(request: Request, name: Name, body: ChangeBody) -> dict[str, Any]:
-        return change(request, name, body, runtime.promote, "promote")
+    def promote(request: Request, name: Name, body: ChangeBody | None = None) -> dict[str, Any]:
+        return change(request, name, body or ChangeBody(), runtime.promote, "promote")
 
     @routes.post("/v1/releases/{name}/rollback")
-    def rollback(request: Request, name: Name, body: ChangeBody) -> dict[str, Any]:
-        return change(request, name, body, runtime.rollback, "rollback")
+    def rollback(request: Request, name: Name, body: ChangeBody | None = None) -> dict[str, Any]:
+        return change(request, name, body or ChangeBody(), runtime.rollback, "rollback")
 
 
 def _health_routes(routes: APIRouter, runtime: Runtime, metrics: Metrics) -> None:

@@ -192,5 +192,6 @@ def _response_schema(given: dict[str, Any] | None) -> dict[str, Any] | None:
 def _stop(given: str | list[str] | None) -> tuple[str, ...]:
     stop = (given,) if isinstance(given, str) else tuple(given or ())
     if len(stop) > 4 or any(not text for text in stop):
-        raise ServeError(f"`stop` has {len(stop)} texts; allowed: one to four, none empty.", param="stop")
+        what = f"{len(stop)} texts" if len(stop) > 4 else "an empty text"
+        raise ServeError(f"`stop` has {what}; allowed: one to four texts, none empty.", param="stop")
     return stop

@@ -16,7 +16,7 @@ from typing import Any, Self
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy import exc as sql_errors
 
-from noria.errors import DataError, NoriaError, StoreError
+from noria.errors import ConfigError, DataError, NoriaError, StoreError
 from noria.store.migrate import HEAD, current_revision, migrate
 
 BUSY_SECONDS = 30.0
@@ -33,11 +33,11 @@ class Database:
 
     @classmethod
     def open(cls, url: str) -> Self:
-        """Open `sqlite:///PATH` or `postgresql+psycopg://...`, made or migrated as needed. Raises StoreError."""
+        """Open `sqlite:///PATH` or `postgresql+psycopg://...`, made or migrated as needed. Raises ConfigError, StoreError."""
         try:
             parsed = make_url(url)
         except sql_errors.ArgumentError as error:
-            raise StoreError(f"{url!r} is no database URL; allowed: 'sqlite:///PATH' and 'postgresql+psycopg://USER:PASSWORD@HOST/NAME'.") from error
+            raise ConfigError(f"{url!r} is no database URL; allowed: 'sqlite:///PATH' and 'postgresql+psycopg://USER:PASSWORD@HOST/NAME'.") from error
         database = cls(_engine(parsed), parsed)
         try:
             database._prepare()

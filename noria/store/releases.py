@@ -49,6 +49,8 @@ class LedgerRow(Record):
     p: float | None
     alpha_spent: float
     reasons: tuple[str, ...]
+    moved: str = ""
+    """Why it last went live, or ceased to be; empty where it never was."""
 
 
 class Releases:
@@ -137,7 +139,7 @@ class Releases:
 
     def ledger(self) -> list[LedgerRow]:
         """One row a release, oldest first: feedback used and minutes from its notes, the rest from its last report."""
-        return [_ledger_row(release, self.reports(release.id)) for release in self.list()]
+        return [_ledger_row(release, self.reports(release.id), self.moves(release.id)) for release in self.list()]
 
     def list(self) -> list[Release]:
         """Oldest first."""
@@ -146,7 +148,7 @@ class Releases:
             return [_read_release(row) for row in rows]
 
 
-def _ledger_row(release: Release, reports: list[GateReport]) -> LedgerRow:
+def _ledger_row(release: Release, reports: list[GateReport], moves: list[Move]) -> LedgerRow:
     report = reports[-1] if reports else None
     objective = next((s for s in report.suites if s.role == "objective"), None) if report is not None else None
     return LedgerRow(
@@ -163,6 +165,7 @@ def _ledger_row(release: Release, reports: list[GateReport]) -> LedgerRow:
         p=objective.p if objective else None,
         alpha_spent=sum(r.alpha_spent for r in reports),
         reasons=report.reasons if report else (),
+        moved=moves[-1].reason if moves else "",
     )
 
 

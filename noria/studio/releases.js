@@ -5,7 +5,10 @@ import { el, say, translate } from "./dom.js";
 import { interval, scaleOf } from "./interval.js";
 import { number, when } from "./strings.js";
 
-export class Releases extends HTMLElement {
+export /* Parts of a release, and notes, that have a name in both languages. */
+const PARTS = new Set(["engine", "prompts", "tools", "knowledge", "origin", "changed", "minutes", "feedback_used"]);
+
+class Releases extends HTMLElement {
   connectedCallback() {
     if (this.list) return;
     this.list = el("div", { class: "list" });
@@ -39,7 +42,9 @@ export class Releases extends HTMLElement {
       el("span", { class: "quiet" }, el("span", { t: ["created", { when: when(release.created_at) }] }), " · ", origin), this.buttons(release, mayChange));
     const reports = release.reports.map((report) => this.report(report));
     const none = el("p", { class: "quiet", t: parent ? "noReportYet" : "noReport" });
-    return el("article", { class: `release ${release.state}`, "aria-label": release.name }, head, ...(reports.length ? reports : [none]),
+    const moved = release.moves.at(-1)?.reason;
+    const why = moved && moved !== release.reports.at(-1)?.reasons.join(" ") ? el("p", { class: "quiet", t: ["movedBecause", { message: moved }] }) : null;
+    return el("article", { class: `release ${release.state}`, "aria-label": release.name }, head, why, ...(reports.length ? reports : [none]),
       this.table(release, "parts", release.artifacts), Object.keys(release.notes).length ? this.table(release, "notes", release.notes) : null);
   }
 
@@ -100,7 +105,7 @@ export class Releases extends HTMLElement {
   }
 
   table(release, key, values) {
-    const rows = Object.entries(values).map(([name, value]) => [el("dt", {}, name), el("dd", {}, typeof value === "object" ? JSON.stringify(value) : String(value))]);
+    const rows = Object.entries(values).map(([name, value]) => [el("dt", PARTS.has(name) ? { t: `part_${name}` } : {}, PARTS.has(name) ? null : name), el("dd", {}, typeof value === "object" ? JSON.stringify(value) : String(value))]);
     return el("details", { class: "parts", "data-key": `${release.id}-${key}` }, el("summary", { t: key }), el("dl", {}, ...rows));
   }
 }

@@ -9,10 +9,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from noria.config import FILE_NAME
+from noria.config import FILE_NAME, allowed_name
 from noria.errors import ConfigError, StoreError
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NAME_LINE = re.compile(r'^name = ".*"$', re.MULTILINE)
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", ".noria", "*.pyc")
 
@@ -40,8 +39,10 @@ def make_project(template: str, dir: Path, name: str | None = None) -> Path:  # 
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise ConfigError(f"'{target}' is not empty. Name a new or empty folder: `noria new DIR --template {template}`.")
     name = name if name is not None else _name_from(target, template)
-    if not _NAME.fullmatch(name):
-        raise ConfigError(f"Project name {name!r} is not allowed: use up to 64 letters, digits, '.', '_' and '-', a letter or digit first.")
+    try:
+        allowed_name(name)
+    except ValueError as error:
+        raise ConfigError(f"Project name {name!r} is not allowed: {error}.") from error
     try:
         _copy(Path(__file__).parent / template, target, name)
     except OSError as error:
@@ -52,7 +53,7 @@ def make_project(template: str, dir: Path, name: str | None = None) -> Path:  # 
 
 
 def _name_from(target: Path, template: str) -> str:
-    slug = re.sub(r"[^a-z0-9._-]+", "-", target.name.lower()).strip("-._")[:64]
+    slug = re.sub(r"[^\w.-]+", "-", target.name.lower()).strip("-._")[:64]
     return slug or template
 
 

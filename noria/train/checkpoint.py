@@ -3,16 +3,28 @@
 import logging
 import os
 import pickle
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from noria.errors import StoreError
 from noria.train.sharding import placed
 
 BEST = "best.pt"
 _log = logging.getLogger(__name__)
+
+
+@contextmanager
+def model_errors(out: Path) -> Generator[None]:
+    """Translate what the disk refuses while a model is written to `out` to a StoreError: the scratch folder stays, so nothing is lost."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise StoreError(f"The model could not be written to '{out}': {error}. Free some disk space and run the same command again.") from error
 
 
 def save(folder: Path, step: int, state: dict[str, Any], num_kept: int = 1) -> None:

@@ -206,6 +206,6 @@ def _is_gpt2(layer: Any) -> bool:
 
 
 _FORMS: dict[str, Callable[[Sequence[Any], torch.dtype, float], _Form | None]] = {
-    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), _llama),  # what a layer has decides
+    **dict.fromkeys(("llama", "mistral"), _llama),  # what a layer has decides
     "gpt2": _gpt2,
 }

@@ -21,7 +21,7 @@ import torch
 
 from noria.data import Corpus, Document, Encoded, Shards, ShardSplit, is_finished, open_corpus, open_shards, split_of, word_starts, write_shards
 from noria.data.corpus import EVALUATION, passed_over_sentence
-from noria.errors import ConfigError, DataError, StoreError
+from noria.errors import ConfigError, DataError
 from noria.model import ARCHITECTURES, Tokenizer, check_architecture, load_tokenizer, make_config, new_model, num_parameters, train_tokenizer
 from noria.model.precision import dtype_of
 from noria.store import claim, claimed, finished, hardware, other_version, sizes, versions, write_file
@@ -335,7 +335,7 @@ def _scored(run: Run, objective: PretrainObjective, held_out: ShardSplit) -> dic
 def _write(made: Pretrained, model: Any, weights: dict[str, torch.Tensor], tokenizer: Tokenizer) -> None:
     """Write the model, then what was done, then drop what was needed to go on. Raises StoreError."""
     out = made.folder
-    try:
+    with checkpoint.model_errors(out):
         model.save_pretrained(str(out), state_dict=weights)
         tokenizer.save(out)
         shutil.copyfile(out / SCRATCH / "curve.jsonl", out / "curve.jsonl")
@@ -350,5 +350,3 @@ def _write(made: Pretrained, model: Any, weights: dict[str, torch.Tensor], token
         }
         write_file(out / DONE, [json.dumps(told, indent=2, ensure_ascii=False) + "\n"])
         shutil.rmtree(out / SCRATCH)
-    except OSError as error:
-        raise StoreError(f"The model could not be written to '{out}': {error}. Free some disk space and run the same command again.") from error

@@ -2,26 +2,29 @@
 
 The vectors are tokens of their own: the tokenizer gets `<|soft_0|>`, `<|soft_1|>`, ..., which the renderer puts first, and the model a row of
 embeddings for each. So the tuned folder is an ordinary model. Its output layer stands apart from the embeddings, with rows of zeros for the new
-tokens: tied rows would give them probability.
+tokens: tied rows would have the logits of likely tokens, while 0 is far below those in the models that were looked at.
 """
 
 from typing import Any
 
 import torch
 
-from noria.model import Tokenizer, with_soft_tokens
+from noria.errors import ConfigError
+from noria.model import Tokenizer, soft_ids, with_soft_tokens
 
 _NAME = "soft_prompt"
 
 
 def add_soft_prompt(model: Any, tokenizer: Tokenizer, count: int, seed: int) -> Tokenizer:
     """Give `model` rows for `count` new tokens, begun as those of tokens drawn by the seed; returns the tokenizer that has them."""
+    if soft_ids(tokenizer):
+        raise ConfigError("This base has a learnt prompt already. Tune the model that it was learnt for, or give another `--method`.")
     extended = with_soft_tokens(tokenizer, count)
     embedding = model.get_input_embeddings()
     num_before, width = embedding.weight.shape
-    num_rows = max(num_before, extended.vocab_size)
+    num_rows = max(num_before, soft_ids(extended)[-1] + 1)
     drawn = torch.randperm(min(num_before, tokenizer.vocab_size), generator=torch.Generator().manual_seed(seed))[:count]
-    first = extended.vocab_size - count
+    first = soft_ids(extended)[0]
     old_output = model.get_output_embeddings().weight.detach()
     wider: Any = torch.nn.Embedding(num_rows, width)
     output = torch.nn.Linear(width, num_rows, bias=False)

@@ -21,7 +21,7 @@ from noria.data import Example
 from noria.engine.heads import DONE, Input, cut_of
 from noria.engine.heads.opening import TRANSITIONS
 from noria.engine.heads.runners import write_graph
-from noria.errors import ModelError, StoreError
+from noria.errors import ModelError
 from noria.model import BaseModel
 from noria.model.precision import dtype_of, products_in
 from noria.store import claim, finished, hardware, versions, write_file
@@ -32,7 +32,7 @@ from noria.train.heads.answer import Answer
 from noria.train.heads.classify import Classify, named
 from noria.train.heads.contrast import ContrastSteps
 from noria.train.heads.opening import head_file, head_of, new_model
-from noria.train.heads.probe import START_STRENGTH, Features, best_strength, features_of, fit, last_layer
+from noria.train.heads.probe import START_STRENGTH, Features, best_strength, features_of, fit, last_layer, some_of_each
 from noria.train.heads.tag import TRANSITIONS_NAME
 from noria.train.held_out import HeldOut, Score, shared_out
 from noria.train.memory import give_back_freed_memory, keep_freed_memory
@@ -52,7 +52,7 @@ FITTED = ("head", "contrast")
 """Methods that end with a classifier's last layer fitted to features."""
 MAX_MEASURED = 10
 """Steps by which the speed is judged, if there is time."""
-SHARE_FOR_MEASURING = 0.03
+SHARE_FOR_MEASURING, SHARE_FOR_FITTING = 0.03, 0.15
 SHARE_OF_MINUTES = 0.95
 """Share of the minutes that is planned with; the rest is for writing the model, and for what takes longer than it was judged to."""
 
@@ -140,8 +140,9 @@ class _Work:
 
     def trained(self, head: Head, model: Any, inputs: Sequence[Input]) -> tuple[Any, dict[str, Any]]:
         """Take the steps; returns the model as plain weights, and the metrics."""
-        if isinstance(head, Classify) and self.config.fit_first:
-            fit(head, model, self._features(head, model, inputs), [one.target for one in inputs], START_STRENGTH)
+        if isinstance(head, Classify) and self.config.fit_first and not checkpoint.exists(self.folder):
+            read = self._in_time(head, model, inputs, SHARE_FOR_FITTING)
+            fit(head, model, self._features(head, model, read), [one.target for one in read], START_STRENGTH)
         learning = with_method(model, self.config)
         run = self._run(head, learning, [one for one in inputs if head.weight([one])])
         run.run(run.num_steps or 1, partial(_told, self.report))
@@ -156,6 +157,8 @@ class _Work:
         if self.config.method == "contrast":
             told = self._contrasted(head, model, inputs, len(rows))
         began = time.monotonic()
+        if self.config.method == "head":
+            inputs = self._in_time(head, model, inputs, 1.0)
         features = self._features(head, model, inputs)
         held = torch.from_numpy(self._features(head, model, self.chosen_by.inputs)).to(model.device)
 
@@ -185,6 +188,18 @@ class _Work:
         self.say(f"{num_rows:,} rows to learn from: {run.num_steps:,} steps of contrasts, then the last layer.")
         run.run(run.num_steps, partial(_told, self.report))
         return _finished(run)
+
+    def _in_time(self, head: Classify, model: Any, inputs: Sequence[Input], share: float) -> Sequence[Input]:
+        """As many of the inputs as go through the model in a share of the time left: all, or some of each label."""
+        left = self._left()
+        if left is None:
+            return inputs
+        room = int(share * left * len(self.chosen_by.inputs) / max(self.chosen_by.seconds(head, model), 1e-9))
+        if room >= len(inputs):
+            return inputs
+        kept = some_of_each(inputs, room, self.config.seed)
+        self.say(f"The last layer is fitted on {len(kept):,} of {len(inputs):,} texts: more do not go through the model in the time.")
+        return kept
 
     def _features(self, head: Classify, model: Any, inputs: Sequence[Input]) -> Features:
         model.eval()
@@ -288,7 +303,7 @@ def _write(
     """Write the model, then what was done, then drop what was needed to go on. Raises StoreError."""
     if not all(bool(torch.isfinite(p).all()) for p in model.parameters()):
         raise ModelError("The tuned weights hold values that are not finite. Lower `learning_rate` and tune again.")
-    try:
+    with checkpoint.model_errors(out):
         model.save_pretrained(str(out))
         if transitions is not None:
             save_file(transitions.state_dict(), str(out / TRANSITIONS))
@@ -301,5 +316,3 @@ def _write(
         told = {"request": request, "base": base.name, "metrics": metrics, "versions": versions(), "hardware": hardware()}
         write_file(out / DONE, [json.dumps(told, indent=2, ensure_ascii=False) + "\n"])
         shutil.rmtree(out / SCRATCH)
-    except OSError as error:
-        raise StoreError(f"The model could not be written to '{out}': {error}. Free some disk space and run the same command again.") from error

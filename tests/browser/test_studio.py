@@ -68,7 +68,7 @@ def candidate(runtime: Runtime) -> str:
         candidate_id=made.id, live_id=live.id, decision="promote", reasons=(suites[0].reason,), alpha_spent=0.0125, alpha_left=0.0375,
         suites=suites, created_at=datetime.now(UTC),
     )  # fmt: skip
-    runtime.releases.move(made.id, "canary", "gate", report)
+    runtime.releases.move(made.id, "canary", " ".join(report.reasons), report)
     return made.id
 
 

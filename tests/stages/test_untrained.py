@@ -68,6 +68,21 @@ def test_labels_of_the_nearest_cases(tmp_path: Path) -> None:
     assert report["metrics"]["accuracy"] == 1
 
 
+def test_what_was_made_for_labels_cannot_be_talked_to(tmp_path: Path) -> None:
+    made(tmp_path, "classify", intents(1, 24), intents(2, 12), method="retrieval")
+    out, chat = str(tmp_path / "out"), write(tmp_path / "chat.jsonl", orders(1, 3))
+    with pytest.raises(ConfigError, match="tuned for the task 'classify' and does not write"):
+        measure(None, out, "tools", chat, against=None, out=None, progress=lambda *_: None)
+    with pytest.raises(ConfigError, match="does not write"):
+        predict_file(out, "tools", chat, tmp_path / "said.jsonl", lambda *_: None)
+
+
+def test_one_row_with_a_list_makes_all_of_them_lists(tmp_path: Path) -> None:
+    several = [{**row, "label": [row["label"], "all"]} for row in intents(2, 12)]
+    done, _ = made(tmp_path, "classify", [{"text": "a word", "label": "all"}, *several], several, method="retrieval")
+    assert done.metrics["score"] > 0.9
+
+
 def test_calls_of_the_nearest_cases(tmp_path: Path) -> None:
     done, _ = made(tmp_path, "tools", orders(1, 24), orders(2, 9), method="retrieval")
     assert done.metrics["score"] == 1
@@ -106,6 +121,9 @@ def test_a_race_keeps_the_best_and_names_the_cheapest(tmp_path: Path) -> None:
         ("classify", {"method": "retrieval", "votes": 3}, "`votes` is for"),
         ("classify", {"method": "retrieval", "rank": 3}, "rank"),
         ("classify", {"method": "best", "minutes": -1}, "minutes"),
+        ("classify", {"method": "best", "lerning_rate": 1e-3}, "lerning_rate"),
+        ("classify", {"method": "best", "rank": 0}, "rank"),
+        ("classify", {"method": "retrieval", "encoder": "typo"}, "No model 'typo'"),
     ],
 )
 def test_what_a_method_cannot_do_is_refused_before_a_folder_is_made(tmp_path: Path, task: str, settings: dict[str, Any], told: str) -> None:

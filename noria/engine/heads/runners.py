@@ -66,11 +66,13 @@ def transformers_runner(folder: Path, reader: Reader) -> Runner:
 
 
 def torch_runner(model: Any, precision: Precision | None) -> Runner:
-    """A model of torch, as it is at each call; products in `precision`, or in what the device is fast in."""
+    """A model of torch, as it is at each call; products in `precision`, or in what the device is fast in. Threads take turns."""
     import torch
 
+    lock = threading.Lock()
+
     def run(batch: Batch) -> Mapping[str, Floats]:
-        with torch.no_grad(), products_in(precision, model.device):
+        with lock, torch.no_grad(), products_in(precision, model.device):
             found = model(**{name: torch.from_numpy(value).to(model.device) for name, value in batch.items()})
         return {name: found[name].float().cpu().numpy() for name in ("logits", "start_logits", "end_logits") if name in found}
 
@@ -78,7 +80,10 @@ def torch_runner(model: Any, precision: Precision | None) -> Runner:
 
 
 def write_graph(model: Any, reader: Reader, folder: Path) -> bool:
-    """Write the graph of a torch model beside its weights; returns whether it could be traced, which some architectures cannot."""
+    """Write the graph of a torch model beside its weights; returns whether it could be traced, which some architectures cannot.
+
+    Raises OSError.
+    """
     import openvino
     import torch
 
@@ -92,9 +97,13 @@ def write_graph(model: Any, reader: Reader, folder: Path) -> bool:
         for port in graph.inputs:
             port.get_node().set_partial_shape(openvino.PartialShape([-1, -1]))
         graph.validate_nodes_and_infer_types()
-        openvino.save_model(graph, folder / GRAPH, compress_to_fp16=True)
     except Exception as error:  # noqa: BLE001 - tracing fails in whatever way the architecture makes it
         _log.info("No OpenVINO graph of %s: %s", folder, error)
-        (folder / GRAPH).unlink(missing_ok=True)
         return False
+    try:
+        openvino.save_model(graph, folder / GRAPH, compress_to_fp16=True)
+    except RuntimeError as error:
+        for path in (folder / GRAPH, (folder / GRAPH).with_suffix(".bin")):
+            path.unlink(missing_ok=True)
+        raise OSError(f"'{folder / GRAPH}' cannot be written: {error!s:.300}") from error
     return True

@@ -88,14 +88,15 @@ class Tagger:
                 centred = min(at, len(one.places) - at)  # of two windows, the one that sees more on both sides
                 if centred > found[one.row].get(word, (-1, emission))[0]:
                     found[one.row][word] = (centred, emission)
-        return [self._prediction(len(row.tokens), of_row) for row, of_row in zip(rows, found, strict=True)]
+        scores = self.transition_scores()
+        return [self._prediction(len(row.tokens), of_row, scores) for row, of_row in zip(rows, found, strict=True)]
 
-    def _prediction(self, num_tokens: int, found: dict[int, tuple[int, Floats]]) -> Prediction:
+    def _prediction(self, num_tokens: int, found: dict[int, tuple[int, Floats]], scores: TransitionScores) -> Prediction:
         tags = ["O"] * num_tokens
         read = sorted(found)
         if read:
             emissions = np.stack([found[word][1] for word in read])
-            for word, tag in zip(read, best_path(emissions, *self.transition_scores()), strict=True):
+            for word, tag in zip(read, best_path(emissions, *scores), strict=True):
                 tags[word] = self.tags[tag]
         return Prediction(output={"tags": tags})
 

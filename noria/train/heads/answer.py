@@ -1,6 +1,6 @@
 """Extractive answering: what is learnt of where an answer begins and ends.
 
-L = -log p(begin = s | x) - log p(end = e | x), both over the tokens of a window; the first token stands for "not here" (Devlin et al. 2019).
+L = -(log p(begin = s | x) + log p(end = e | x)) / 2, both over the tokens of a window; the first token stands for "not here" (Devlin et al. 2019).
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Classification: what is learnt of the label of a text or a pair, or of several.
 
-One label: L = -sum_n w_y (1 - e) log p(y_n | x_n) - e/K sum_k log p(k | x_n), with class weights w and smoothing e (Szegedy et al. 2016). Several
+One label: L = -sum_n w_y (1 - e) log p(y_n | x_n) + e/K sum_k w_k log p(k | x_n), with class weights w and smoothing e (Szegedy et al. 2016). Several
 labels: the sum of the binary cross entropies of all labels, each with the targets 1 - e/2 and e/2.
 """
 

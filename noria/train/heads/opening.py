@@ -54,7 +54,7 @@ def _head_of(config: TaskConfig, task: str, base: BaseModel, path: Path, rows: S
     tokenizer = load_tokenizer(base.path)
     folder = plain_checkpoint(base)
     settings = _config_of(folder)
-    readable = _positions(settings)
+    readable = num_positions(settings)
     if config.max_tokens is not None and config.max_tokens > readable:
         raise ConfigError(f"`max_tokens` is {config.max_tokens}, but '{base.name}' reads {readable} tokens. Give {readable} or less.")
     positions = min(readable, config.max_tokens or MOST_TOKENS)
@@ -107,5 +107,11 @@ def _config_of(folder: Path, **settings: Any) -> Any:
         raise ModelError(f"'{folder}' has no configuration that transformers reads: {error!s:.200}. Name another `--base`.") from error
 
 
-def _positions(settings: Any) -> int:
-    return int(getattr(settings, "max_position_embeddings", None) or getattr(settings, "n_positions", None) or MOST_TOKENS)
+_NUMBERED_BEHIND_PADDING = ("roberta", "xlm-roberta", "camembert")
+"""Architectures whose first position has the number behind the padding's."""
+
+
+def num_positions(settings: Any) -> int:
+    """The longest input that a model of this configuration reads, in tokens."""
+    behind = settings.pad_token_id + 1 if settings.model_type in _NUMBERED_BEHIND_PADDING else 0
+    return -behind + int(getattr(settings, "max_position_embeddings", None) or getattr(settings, "n_positions", None) or MOST_TOKENS)

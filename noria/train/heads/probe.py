@@ -6,6 +6,7 @@ that layer, drawn by the seed, makes of the features.
 """
 
 import math
+import random
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -61,6 +62,15 @@ def features_of(head: Classify, model: Any, inputs: Sequence[Input]) -> Features
     features = np.empty((len(inputs), found[0].shape[-1]), dtype=np.float32)
     features[order] = torch.cat(found).numpy()
     return features
+
+
+def some_of_each(inputs: Sequence[Input], count: int, seed: int) -> list[Input]:
+    """About `count` of the inputs, drawn by the seed; one of each target at least."""
+    mixed = random.Random(seed).sample(inputs, len(inputs))
+    first = {str(one.target): one for one in reversed(mixed)}
+    kept = {id(one) for one in first.values()}
+    others = [one for one in mixed if id(one) not in kept]
+    return [*first.values(), *others[: max(0, count - len(first))]]
 
 
 def fit(head: Classify, model: Any, features: Features, targets: Sequence[Any], strength: float) -> None:

@@ -21,6 +21,12 @@ def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     return tmp_path / "desk"
 
 
+def test_a_project_is_called_as_its_folder_in_any_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["new", str(tmp_path / "前台 one")]) == 0
+    assert "&& noria serve" in capsys.readouterr().out
+    assert Project.load(tmp_path / "前台 one").about.name == "前台-one"
+
+
 def test_help_lists_the_commands_in_order(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     shown = capsys.readouterr().out
@@ -102,6 +108,8 @@ def test_releases_on_the_command_line(desk: Path, capsys: pytest.CaptureFixture[
     assert json.loads(capsys.readouterr().out)["state"] == "retired"
     assert run(["release", "show", "r2", "--project", str(desk)]) == 0
     assert "by force: a test" in " ".join(capsys.readouterr().out.split())
+    assert run(["release", "list", "--project", str(desk)]) == 0
+    assert "r1 live: rolled back from r2: enough" in " ".join(capsys.readouterr().out.split())
     assert run(["release", "diff", "r1", "r2", *at]) == 0
     assert json.loads(capsys.readouterr().out)["parts"] == {}
     assert run(["release", "rollback", *at]) == 2
@@ -158,6 +166,8 @@ def test_doctor_says_what_to_do(desk: Path, capsys: pytest.CaptureFixture[str]) 
         ("[gate]\nmargins = { smaltalk = 0.15 }", "a margin for 'smaltalk', which is no suite of `evals/`"),
         ("[foo]", "unknown section `[foo]`"),
         ('[project]\nname = "desk"\nlanguage = "fr"', "[project]: field `language` is 'fr'"),
+        ('[project]\nname = "desk:raw"', "[project]: field `name` is 'desk:raw': use up to 64 letters"),
+        ('[agent]\nprompt = "prompts/none.md"', "The system prompt '"),
     ],
 )
 def test_doctor_finds_what_is_wrong_in_the_project_file(desk: Path, capsys: pytest.CaptureFixture[str], settings: str, words: str) -> None:

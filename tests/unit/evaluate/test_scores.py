@@ -56,6 +56,14 @@ def test_several_labels() -> None:
     assert found.metrics["exact"] == 0.5
 
 
+def test_several_labels_of_which_there_is_one() -> None:
+    rows = [ClassifyExample(text="t", label=("spam",)), ClassifyExample(text="t", label=()), ClassifyExample(text="t", label=("spam",))]
+    found = score("classify", rows, [{"labels": ["spam"]}, {"labels": ["spam"]}, {"labels": []}])
+    assert found.metrics == {"micro_f1": 0.5, "macro_f1": 0.5, "exact": pytest.approx(1 / 3)}
+    assert found.by_class is not None
+    assert found.by_class["spam"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2}
+
+
 def test_what_was_predicted_says_which_kind_of_labels_a_file_has() -> None:
     rows = [ClassifyExample(text="t", label="a"), ClassifyExample(text="t", label=("a", "b"))]
     said = [{"labels": ["a"]}, {"labels": ["a", "b"]}]

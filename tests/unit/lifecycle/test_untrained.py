@@ -9,6 +9,7 @@ import pytest
 
 from noria.data import AnswerExample, ChatExample, ClassifyExample
 from noria.data.examples import Answers
+from noria.errors import DataError
 from noria.lifecycle.cases import CaseBook, cases_of
 from noria.lifecycle.untrained import CaseGenerator, CasesFile, Untrained, fitting
 from noria.schema import GenerationRequest, Message, ToolCall
@@ -33,6 +34,8 @@ ROWS = [
     ClassifyExample(text="pay money", label="pay"),
     ClassifyExample(text="pay money with the card", label="pay"),
 ]
+
+MIXED = [ClassifyExample(text="card lost", label=("card", "lost")), ClassifyExample(text="card", label=("card",))]
 
 
 def untrained(answers: Any = (), rows: Any = ROWS, **settings: Any) -> Untrained:
@@ -83,6 +86,36 @@ def test_a_thought_comes_first_and_votes_are_counted() -> None:
 def test_a_thought_without_an_end_is_left_out() -> None:
     one = untrained(['{"thought": "and so on and', '{"label":"pay"}'], thought=True)
     assert list(one.predictions([ClassifyExample(text="card")])) == [{"label": "pay", "score": 1.0}]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_what_the_model_does_not_end_is_no_answer(several: bool) -> None:
+    one = untrained(['{"label": "ca'], rows=MIXED if several else ROWS, several=several)
+    [said] = one.predictions([ClassifyExample(text="card")])
+    assert said == ({"labels": [], "scores": []} if several else {"label": "card", "score": 0.0})
+
+
+def test_where_the_nearest_cases_have_no_label_the_first_ones_are_named() -> None:
+    labels = tuple(f"l{number}" for number in range(50))
+    one = untrained(['{"labels": []}'], rows=[ClassifyExample(text="card", label=())], labels=labels, several=True)
+    assert [one["labels"] for one in one.predictions([ClassifyExample(text="card")])] == [[]]
+    [asked] = cast(ScriptedGenerator, one.generator).requests
+    assert "l0, l1" in asked.messages[0].content
+
+
+def test_rows_without_an_answer_are_no_cases() -> None:
+    greeting = ChatExample(messages=(Message(role="assistant", content="Welcome!"),), train=(True,))
+    with pytest.raises(DataError, match="No row holds an answer"):
+        CaseBook.of([greeting], ENCODER)
+
+
+def test_many_texts_are_compared_in_parts_as_one_by_one() -> None:
+    book = CaseBook.of(ROWS, ENCODER)
+    texts = ["card lost", "pay", "money card"] * 200
+    alone = [found for text in texts for found in book.nearest([text], 2)]
+    for one, other in zip(book.nearest(texts, 2), alone, strict=True):
+        assert [index for index, _ in one] == [index for index, _ in other]
+        assert [likeness for _, likeness in one] == pytest.approx([likeness for _, likeness in other], abs=1e-6)
 
 
 def test_an_answer_is_found_in_its_text() -> None:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from gguf import GGUFWriter
 
 from noria.config import Project
 from noria.errors import ConfigError, DependencyError, ModelError
@@ -26,21 +27,46 @@ def test_missing_weights_say_how_to_install_them(monkeypatch: pytest.MonkeyPatch
         resolve("absent")
 
 
+def write_gguf(path: Path) -> None:
+    """The smallest file of the format: a head without tensors."""
+    writer = GGUFWriter(path, "llama")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def test_paths_are_relative_to_the_project(tmp_path: Path) -> None:
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "config.json").write_text("{}")
-    (tmp_path / "one.gguf").write_bytes(b"GGUF")
+    write_gguf(tmp_path / "one.gguf")
     folder, file = resolve("weights", tmp_path), resolve("one.gguf", tmp_path)
     assert (folder.kind, folder.gguf) == ("folder", None)
     assert (file.kind, file.path) == ("gguf", (tmp_path / "one.gguf").resolve())
 
 
 def test_a_folder_with_one_gguf_is_that_file(tmp_path: Path) -> None:
-    (tmp_path / "a.gguf").touch()
+    write_gguf(tmp_path / "a.gguf")
     assert resolve(str(tmp_path)).path.name == "a.gguf"
     (tmp_path / "b.gguf").touch()
     with pytest.raises(ModelError, match=r"2 GGUF files; name one of them: a\.gguf, b\.gguf"):
         resolve(str(tmp_path))
+
+
+def test_a_damaged_file_is_told_before_it_is_used(tmp_path: Path) -> None:
+    (tmp_path / "junk.gguf").write_bytes(b"junk" * 250)
+    with pytest.raises(ModelError, match="is no GGUF file"):
+        resolve("junk.gguf", tmp_path)
+
+
+def test_a_hub_that_cannot_be_reached_gets_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fetch(*_: object, **__: object) -> None:
+        raise OSError("Name or service not known.\n\nPlease check your connection.")
+
+    monkeypatch.setenv("NORIA_HOME", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    with pytest.raises(ModelError, match=r"^Fetching 'a/b' failed: Name or service not known\. Please check your connection\. Check the id.*`ms:`"):
+        resolve("hf:a/b")
 
 
 def test_what_is_no_model_is_said_so(tmp_path: Path) -> None:

@@ -42,6 +42,15 @@ def test_weights_that_are_not_there_make_no_release(tmp_path: Path) -> None:
     runtime.close()
 
 
+def test_a_prompt_that_is_not_there_makes_no_release(tmp_path: Path) -> None:
+    project = write_small_project(tmp_path, '[agent]\nprompt = "prompts/none.md"\n')
+    with pytest.raises(ConfigError, match=r"The system prompt '.*none\.md' is missing"):
+        Runtime.open(project)
+    runtime = Runtime.open(write_small_project(tmp_path))
+    assert [release.number for release in runtime.releases.list()] == [1]
+    runtime.close()
+
+
 def test_the_same_files_freeze_to_the_same_parts(tmp_path: Path) -> None:
     project = write_small_project(tmp_path)
     store = ArtifactStore(project.artifacts_dir)

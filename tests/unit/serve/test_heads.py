@@ -2,13 +2,17 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from noria.errors import ServeError
 from noria.lifecycle.adapt import adapt, predict_file
+from noria.serve.heads import MAX_AT_ONCE, ClassifyBody, Heads
 
 ROWS = [{"text": f"{words} {number}", "label": label} for number in range(6) for words, label in (("send money", "pay"), ("lost card", "card"))]
 
@@ -36,6 +40,36 @@ def test_it_says_what_predict_writes(desk: Callable[..., Any], tmp_path: Path, i
     assert made.post("/v1/classify", input="a lost card").json()["data"][0]["label"] == "card"
 
 
+def test_what_is_not_read_is_told(desk: Callable[..., Any], tmp_path: Path, intents: Path) -> None:
+    made = desk([], settings='[serve]\nheads = { intents = "./intents" }\n')
+    shutil.copytree(intents / "out", tmp_path / "desk" / "intents")
+    short, long = made.post("/v1/classify", input=["card", "card " * 900]).json()["data"]
+    assert short["num_cut"] == 0
+    assert 300 < long["num_cut"] < 900
+
+
+def test_only_so_many_requests_are_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, go_on = threading.Semaphore(0), threading.Event()
+
+    def answer(*_: Any) -> dict[str, Any]:
+        inside.release()
+        assert go_on.wait(20)
+        return {}
+
+    heads = Heads({"intents": "x"}, Path())
+    monkeypatch.setattr(heads, "_answer", answer)
+    body = ClassifyBody(input="a")
+    with ThreadPoolExecutor(MAX_AT_ONCE) as pool:
+        running = [pool.submit(heads.answer, body) for _ in range(MAX_AT_ONCE)]
+        assert all(inside.acquire(timeout=20) for _ in running)
+        with pytest.raises(ServeError, match="requests are being answered") as refused:
+            heads.answer(body)
+        go_on.set()
+        assert [one.result() for one in running] == [{}] * MAX_AT_ONCE
+    assert refused.value.status == 429
+    assert heads.answer(body) == {}
+
+
 @pytest.mark.parametrize(
     ("body", "status", "told"),
     [
@@ -43,6 +77,7 @@ def test_it_says_what_predict_writes(desk: Callable[..., Any], tmp_path: Path, i
         ({"input": []}, 400, "`input` has 0 entries"),
         ({"input": [{"words": "a"}]}, 400, "`input[0]`"),
         ({"input": 3}, 400, "input"),
+        ({"input": ["a", "\ud800"]}, 400, "`input[1]`: the text holds '\\ud800', half of a character pair"),
         ({"input": "a"}, 503, "head.json"),
     ],
 )
@@ -50,5 +85,5 @@ def test_a_wrong_request_is_told(desk: Callable[..., Any], tmp_path: Path, inten
     made = desk([], settings='[serve]\nheads = { intents = "./intents" }\n')
     if status != 503:
         shutil.copytree(intents / "out", tmp_path / "desk" / "intents")
-    answer = made.post("/v1/classify", **body)
+    answer = made.client.post("/v1/classify", content=json.dumps(body), headers={"Content-Type": "application/json"})
     assert (answer.status_code, told in answer.json()["error"]["message"]) == (status, True), answer.text

@@ -28,10 +28,13 @@ def test_tools_are_told_with_their_schemas_and_effects(desk: Any) -> None:
     assert tools[0]["function"]["parameters"]["properties"]["area"]["enum"] == ["inside", "terrace"]
 
 
+ARGUMENTS = '{"day": "2026-03-04", "guests": 2}'
+
+
 def test_feedback_of_every_kind_is_bound_to_its_answer(desk: Any) -> None:
     served = desk(["Hello!"])
     receipt = served.chat("Hi").json()["id"]
-    call = {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "find_table", "arguments": '{"guests": 2}'}}]}
+    call = {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "find_table", "arguments": ARGUMENTS}}]}
     for kind, value in [
         ("thumb", True),
         ("score", 0.5),
@@ -68,6 +71,14 @@ def test_feedback_of_every_kind_is_bound_to_its_answer(desk: Any) -> None:
             400,
             "no tool 'nope' here; it had: find_table, book_table",
         ),
+        (
+            {
+                "kind": "demonstration",
+                "value": {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "book_table", "arguments": '{"day": 3}'}}]},
+            },
+            400,
+            "`book_table` does not take these arguments",
+        ),
     ],
 )
 def test_wrong_feedback_is_refused_and_nothing_stored(desk: Any, body: dict[str, Any], status: int, words: str) -> None:
@@ -88,7 +99,7 @@ def test_a_demonstration_is_held_against_the_tools_of_its_own_turn(desk: Any, mo
         raise ModelError("The weights are gone.")
 
     monkeypatch.setattr(served.runtime, "current", broken)
-    call = {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "find_table", "arguments": "{}"}}]}
+    call = {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "find_table", "arguments": ARGUMENTS}}]}
     given = served.post("/v1/feedback", receipt=receipt, kind="demonstration", value=call, source="ann", step=0)
     assert given.status_code == 201, given.text
 

@@ -3,8 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 
+from noria.errors import ConfigError
 from noria.model import BaseModel, load_tokenizer, resolve, soft_ids, with_soft_tokens
 from noria.model.render import Renderer
 from noria.schema import Message
@@ -32,7 +34,7 @@ def test_soft_tokens_stand_first_in_prompt_and_example(tmp_path: Path) -> None:
     assert extended.decode(asked) == plain.decode(Renderer(plain).prompt(HELLO))
 
 
-def test_only_the_vectors_learn_and_the_output_gives_them_no_chance(tmp_path: Path) -> None:
+def test_only_the_vectors_learn_and_their_logits_are_zero(tmp_path: Path) -> None:
     tokenizer = load_tokenizer(smollm().path)
     model = tiny_model()
     model.resize_token_embeddings(tokenizer.vocab_size)
@@ -49,6 +51,12 @@ def test_only_the_vectors_learn_and_the_output_gives_them_no_chance(tmp_path: Pa
     assert (plain(input_ids=ids).logits[..., list(soft_ids(extended))] == 0).all()
     after = dict(plain.named_parameters())
     assert all(torch.equal(value, after[name][: len(value)]) for name, value in before.items())
+
+
+def test_a_learnt_prompt_is_not_written_over() -> None:
+    tokenizer = with_soft_tokens(load_tokenizer(smollm().path), 3)
+    with pytest.raises(ConfigError, match="has a learnt prompt already"):
+        add_soft_prompt(tiny_model(), tokenizer, 3, seed=0)
 
 
 def test_a_prompt_learns(tmp_path: Path) -> None:

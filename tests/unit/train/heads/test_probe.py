@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from noria.engine.heads import Input
 from noria.train.heads.classify import Classify
-from noria.train.heads.probe import START_STRENGTH, STRENGTHS, best_strength
+from noria.train.heads.probe import START_STRENGTH, STRENGTHS, best_strength, some_of_each
 
 
 class Layered(torch.nn.Module):
@@ -37,3 +38,12 @@ def test_one_strength_is_tried_without_time_and_all_with_it(bias: bool, seconds:
     assert best_strength(head, model, features, [0, 0, 1, 1], score, time.monotonic() + seconds) == START_STRENGTH
     assert len(seen) == tried
     assert model.score(torch.from_numpy(features)).argmax(-1).tolist() == [0, 0, 1, 1]
+
+
+def test_of_many_texts_some_of_each_label_are_kept() -> None:
+    inputs = [Input(row=row, token_ids=(1,), target=0 if row else 1) for row in range(100)]
+    kept = some_of_each(inputs, 10, seed=0)
+    assert len({one.row for one in kept}) == len(kept) == 10
+    assert {one.target for one in kept} == {0, 1}
+    assert some_of_each(inputs, 10, seed=0) == kept
+    assert {one.target for one in some_of_each(inputs, 0, seed=0)} == {0, 1}

@@ -1,0 +1,70 @@
+"""The race of methods over folders that are made up here: who goes on, what is kept, and what a method that fails does to the others."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from noria.errors import ConfigError, DataError, ModelError
+from noria.evaluate.counted import Counted
+from noria.lifecycle.race import race
+from noria.lifecycle.standing import Standing
+from noria.train.task import Tuned
+
+REQUEST: dict[str, Any] = {"settings": {"--base": None}, "files": []}
+Scores = Mapping[str, tuple[float, ...]]
+"""What each method scores in its rounds."""
+
+
+def raced(out: Path, scores: Scores, failing: Mapping[str, Exception] | None = None, request: dict[str, Any] = REQUEST) -> tuple[Tuned, list[str]]:
+    made: dict[Path, float] = {}
+
+    def make(method: str, minutes: float, folder: Path) -> Tuned:
+        if failing and method in failing:
+            raise failing[method]
+        number = int(folder.parent.name.removeprefix("round-"))
+        made[folder] = scores[method][min(number, len(scores[method])) - 1]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "weights").write_text(f"{method} {number}")
+        metrics = {"train_seconds": minutes, "score": made[folder]}
+        (folder / "tuned.json").write_text(json.dumps({"request": {}, "metrics": metrics}))
+        return Tuned(folder=folder, metrics=metrics)
+
+    def ask(folder: Path) -> Standing:
+        right = [place < made[folder] * 100 for place in range(100)]
+        return Standing(metric="accuracy", counted=Counted.passed("accuracy", right), groups=[str(place) for place in range(100)])
+
+    said: list[str] = []
+    return race(list(scores), 3.0, request, out, make, ask, said.append), said
+
+
+def test_the_better_half_goes_on_and_the_best_measured_folder_is_kept(tmp_path: Path) -> None:
+    """A method that learns by time may do worse in a later round: its better folder counts."""
+    done, said = raced(tmp_path / "out", {"retrieval": (0.5,), "head": (0.6,), "lora": (0.9, 0.7), "full": (0.8, 0.85)})
+    assert done.metrics["method"] == "lora"
+    assert (tmp_path / "out" / "weights").read_text() == "lora 1"
+    told = json.loads((tmp_path / "out" / "race.json").read_text())
+    assert [[lap["method"] for lap in laps] for laps in told["rounds"]] == [["retrieval", "head", "lora", "full"], ["lora", "full"]]
+    assert all(one["effect"] <= 0 for one in told["against_the_best"].values())
+    assert said[0].startswith("Round 1 of 2: retrieval 0.5000, head 0.6000")
+    assert not (tmp_path / "out" / ".race").exists()
+
+
+@pytest.mark.parametrize("error", [ModelError("no weights"), ConfigError("not for these rows"), DataError("line 3 is too long")])
+def test_a_method_that_fails_leaves_the_race_to_the_others(tmp_path: Path, error: Exception) -> None:
+    done, said = raced(tmp_path / "out", {"retrieval": (0.5,), "lora": (0.9,)}, {"lora": error})
+    assert done.metrics["method"] == "retrieval"
+    assert f"lora did not finish ({error})" in said[0]
+
+
+def test_where_none_finishes_the_first_reason_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="No method could finish: no weights"):
+        raced(tmp_path / "out", {"head": (0.5,), "lora": (0.9,)}, dict.fromkeys(("head", "lora"), ModelError("no weights")))
+
+
+def test_a_race_on_another_base_is_another_race(tmp_path: Path) -> None:
+    raced(tmp_path / "out", {"head": (0.5,), "lora": (0.9,)})
+    with pytest.raises(ConfigError, match="`--base` was None and is 'b'"):
+        raced(tmp_path / "out", {"head": (0.5,), "lora": (0.9,)}, request={"settings": {"--base": "b"}, "files": []})
