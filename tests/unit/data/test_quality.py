@@ -8,10 +8,11 @@ import pytest
 pytest.importorskip("datatrove")
 
 from datatrove.data import Document
-from datatrove.pipeline.filters import GopherQualityFilter
+from datatrove.pipeline.filters import FineWebQualityFilter, GopherQualityFilter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from noria.data import quality
 from noria.data.english_words import EnglishWords
 from noria.data.grams import character_windows
 from noria.data.quality import CharacterRepetition, ChineseQuality, InLanguage, repeated_share, top_share
@@ -141,3 +142,29 @@ def test_words_and_sentences() -> None:
     assert words.sent_tokenize('He said: "Stop!" Nobody did... Why? Version 3.5 is out.') == [
         'He said: "Stop!"', "Nobody did...", "Why?", "Version 3.5 is out.",
     ]  # fmt: skip
+
+
+@given(text=st.text(alphabet="ab\n", max_size=400), size=st.integers(5, 60))
+def test_pieces_are_the_whole_text(text: str, size: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quality, "PIECE", size)
+        found = quality.pieces(text)
+    assert "".join(part + behind for part, behind in found) == text
+    assert all(len(part) <= 2 * size for part, _ in found)
+
+
+def test_a_book_whose_lines_come_again_later_is_judged_in_pieces() -> None:
+    """Every line stands there five times, but never twice within fifty thousand characters, as the short lines of dialogues do."""
+    lines = [f"Then the {n}th guest of the house asked for the key of room {n + 1} again, and went." for n in range(900)]
+    book = Document(text="\n".join(lines * 5), id="book", metadata={"language": "en"})
+    rule = FineWebQualityFilter(language=cast(Any, EnglishWords()))
+    assert rule.filter(book) == (False, "char_dup_ratio")
+    text = book.text
+    assert InLanguage(rule, ("en",)).filter(book) is True
+    assert book.text == text
+
+
+def test_a_long_text_of_which_most_is_bad_is_dropped_with_its_fault() -> None:
+    lines = [f"Then the {n}th guest of the house asked for the key of room {n + 1} again, and went." for n in range(900)]
+    bad = Document(text="\n".join([*lines, *["The same line over and over again stands here."] * 4000]), id="bad", metadata={"language": "en"})
+    assert InLanguage(FineWebQualityFilter(language=cast(Any, EnglishWords())), ("en",)).filter(bad) == (False, "char_dup_ratio")
