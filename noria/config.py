@@ -30,7 +30,7 @@ class Section(BaseModel):
 S = TypeVar("S", bound=Section)
 
 
-_NAME = re.compile(r"\w[\w.-]{0,63}")
+_NAME = re.compile(r"[^\W_][\w.-]{0,63}")
 
 
 def allowed_name(name: str) -> str:

@@ -77,8 +77,10 @@ class InLanguage(BaseFilter):
         for text, behind in pieces(doc.text):
             part = Document(text=text, id=doc.id, metadata=doc.metadata)
             verdict = self._verdict(part)
-            passed += len(text) if verdict is True else 0
-            faults.update({verdict[1] if isinstance(verdict, tuple) else self.inner.name: 0 if verdict is True else len(text)})
+            if verdict is True:
+                passed += len(text)
+            else:
+                faults[verdict[1] if isinstance(verdict, tuple) else self.inner.name] += len(text)
             left += [part.text, behind]
         if passed * 2 <= len(doc.text):
             return False, faults.most_common(1)[0][0]

@@ -116,15 +116,15 @@ def _with_best_number(config: UntrainedConfig, untrained: Untrained, writing: Wr
     if writing is not None and config.method == "retrieval":
         return file.model_copy(update={"num_examples": 1})
     found: dict[int, float] = {}
-    rows = spread(held_out.rows, ROWS_TO_LOOK_UP if config.method == "retrieval" else 0)
-    near = untrained.book.nearest([question_text(row) for row in rows.values()], max(NUMBERS["retrieval"])) if rows else []
-    for number in NUMBERS[config.method]:
-        untrained.file = file.model_copy(update={"num_examples": number})
-        if config.method == "retrieval":
+    if config.method == "retrieval":  # the texts are embedded once for all numbers
+        rows = spread(held_out.rows, ROWS_TO_LOOK_UP)
+        near = untrained.book.nearest([question_text(row) for row in rows.values()], max(NUMBERS["retrieval"]))
+        for number in NUMBERS["retrieval"]:
             found[number] = standing_on_rows(file.task, rows, [untrained.voted(one[:number]) for one in near]).score
-        else:
-            count = _most(untrained, config.minutes, ROWS_TO_CHOOSE)
-            found[number] = _standing(untrained, writing, held_out, count, report).score
+    else:
+        for number in NUMBERS["prompting"]:
+            untrained.file = file.model_copy(update={"num_examples": number})
+            found[number] = _standing(untrained, writing, held_out, _most(untrained, config.minutes, ROWS_TO_CHOOSE), report).score
     best = max(found, key=lambda number: (found[number], -number))
     return file.model_copy(update={"num_examples": best})
 

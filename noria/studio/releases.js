@@ -105,7 +105,7 @@ class Releases extends HTMLElement {
   }
 
   table(release, key, values) {
-    const rows = Object.entries(values).map(([name, value]) => [el("dt", PARTS.has(name) ? { t: `part_${name}` } : {}, PARTS.has(name) ? null : name), el("dd", {}, typeof value === "object" ? JSON.stringify(value) : String(value))]);
+    const rows = Object.entries(values).map(([name, value]) => [PARTS.has(name) ? el("dt", { t: `part_${name}` }) : el("dt", {}, name), el("dd", {}, typeof value === "object" ? JSON.stringify(value) : String(value))]);
     return el("details", { class: "parts", "data-key": `${release.id}-${key}` }, el("summary", { t: key }), el("dl", {}, ...rows));
   }
 }

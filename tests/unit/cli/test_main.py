@@ -167,6 +167,7 @@ def test_doctor_says_what_to_do(desk: Path, capsys: pytest.CaptureFixture[str]) 
         ("[foo]", "unknown section `[foo]`"),
         ('[project]\nname = "desk"\nlanguage = "fr"', "[project]: field `language` is 'fr'"),
         ('[project]\nname = "desk:raw"', "[project]: field `name` is 'desk:raw': use up to 64 letters"),
+        ('[project]\nname = "_"', "a letter or digit first"),
         ('[agent]\nprompt = "prompts/none.md"', "The system prompt '"),
     ],
 )
