@@ -10,8 +10,6 @@ SFTTrainer on the same examples, weights and machine. Each part writes results o
 import argparse
 import json
 import random
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from _harness import print_figures, rival_python, write_results
+from _harness import print_figures, write_results
+from trainers import beside, rival_command, run
 
 from noria.agent.hints import hints
 from noria.config import Project
@@ -28,7 +27,6 @@ from noria.config import Project
 SPLIT_SEED = 20260301
 NUM_HELD_OUT = 60
 NUM_TRAIN = 305
-METHODS = ("full", "lora")
 CURVE = (25, 50, 100, 200)
 TODAY = date(2019, 3, 1)  # the day all dialogues of the data set take place
 SYSTEM = f"Today is {TODAY:%A} {TODAY}."
@@ -231,49 +229,13 @@ def curve_point(count: int, data: Path, epochs: float, scratch: Path) -> dict[st
     return {f"exact_at_{count}": found["exact_calls"], f"name_at_{count}": found["named_calls"]}
 
 
-def beside_trl(data: Path, scratch: Path, num_train: int = 16, num_held_out: int = 8) -> dict[str, float]:
-    """Useful tokens a second and held-out loss after one pass over the same examples: Noria, and TRL as it comes and at its best."""
-    from noria.align.finetune import read_examples
-    from noria.model import Renderer, load_tokenizer, plain_checkpoint, resolve
-    from noria.train import TuneConfig
-
-    base = resolve("smollm2-135m")
-    renderer = Renderer(load_tokenizer(base.path))
+def beside_trl(data: Path, scratch: Path) -> dict[str, float]:
+    """Useful tokens a second and held-out loss after one pass over the same examples: Noria, and TRL at its best and as it comes."""
     rows = [json.loads(line) for line in (data / "train" / "chat.jsonl").read_text(encoding="utf-8").splitlines()]
-    scratch.mkdir(parents=True, exist_ok=True)
-    write_rows(scratch / "rows" / "chat.jsonl", rows[: num_train + num_held_out])
-    examples = read_examples(renderer, scratch / "rows", TuneConfig())
-    given = {
-        "model": str(plain_checkpoint(base)),
-        "train": [_labelled(e) for e in examples[:num_train]],
-        "held_out": [_labelled(e) for e in examples[num_train:]],
-    }
-    (scratch / "given.json").write_text(json.dumps(given), encoding="utf-8")
-    rival = rival_python("trl", "torch==2.13.0", "trl==1.16.0", "peft==0.21.2", "transformers==5.23.0")
-    here = Path(__file__).resolve().parent / "rivals"
-    trl = [str(rival), str(here / "trl_sft.py")]
-    runs = {f"trl_{way}_{method}": [*trl, "--method", method, "--settings", way] for method in METHODS for way in ("pairs", "singles")}
-    runs |= {f"noria_{method}": [sys.executable, str(here / "noria_sft.py"), "--method", method] for method in METHODS}
-    runs["trl_default_full"] = [*trl, "--method", "full", "--settings", "default"]
-    figures: dict[str, float] = {}
-    for name, command in runs.items():
-        given_to = ["--given", str(scratch / "given.json"), "--scratch", str(scratch / name)]
-        done = subprocess.run([*command, *given_to], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
-        found = json.loads(done.stdout.splitlines()[-1])
-        figures |= {f"{name}_tokens_per_second": found["tokens_per_second"], f"{name}_held_out_loss": found["held_out_loss"]}
-        print(f"{name}: {found['tokens_per_second']:.1f} useful tokens/s, held-out loss {found['held_out_loss']:.4f}", flush=True)
-    for method in METHODS:
-        best = max(figures[f"trl_{way}_{method}_tokens_per_second"] for way in ("pairs", "singles"))
-        figures[f"ratio_to_trl_best_{method}"] = figures[f"noria_{method}_tokens_per_second"] / best
-    figures["ratio_to_trl_default_full"] = figures["noria_full_tokens_per_second"] / figures["trl_default_full_tokens_per_second"]
-    return figures
-
-
-def _labelled(example: Any) -> dict[str, list[int]]:
-    tokens, weights = list(example.sequences[0]), example.weights[0]
-    return {"input_ids": tokens, "labels": [t if w > 0 else -100 for t, w in zip(tokens, weights, strict=True)], "prefix": [example.prefix]}
+    figures = beside(rows, ["trl"], scratch)
+    as_it_comes = run("trl_default_full", [*rival_command("trl"), "--method", "full", "--settings", "default"], scratch / "given.json")
+    figures |= {f"trl_default_full_{key}": value for key, value in as_it_comes.items()}
+    return figures | {"ratio_to_trl_default_full": figures["noria_full_tokens_per_second"] / as_it_comes["tokens_per_second"]}
 
 
 def part(scratch: Path, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:

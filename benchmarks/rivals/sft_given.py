@@ -1,0 +1,53 @@
+"""What the compared trainers share: the given token ids, the held-out loss, and the line of figures. Imports nothing but torch."""
+
+import argparse
+import json
+import resource
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+LORA = {"r": 16, "lora_alpha": 32, "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]}
+RATES = {"lora": 1e-3, "full": 2e-4}
+
+
+def parser(**choices: Sequence[str]) -> argparse.ArgumentParser:
+    """`--given`, `--scratch` and `--method`, and an option for each of `choices`."""
+    made = argparse.ArgumentParser()
+    made.add_argument("--given", type=Path, required=True)
+    made.add_argument("--scratch", type=Path, required=True)
+    made.add_argument("--method", choices=["full", "lora"], required=True)
+    for name, values in choices.items():
+        made.add_argument(f"--{name}", choices=values, required=True)
+    return made
+
+
+def read(path: Path) -> dict[str, Any]:
+    """`model`, and rows of `input_ids` and `labels` to learn from (`train`) and to judge by (`held_out`)."""
+    return json.loads(path.read_text())
+
+
+def peak_gigabytes() -> float:
+    """The most memory that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+@torch.no_grad()
+def held_out_loss(model: Any, rows: Sequence[dict[str, list[int]]]) -> float:
+    """Mean negative log-likelihood of the tokens that have labels."""
+    model.eval()
+    total = count = 0.0
+    for row in rows:
+        labels = torch.tensor([row["labels"]])
+        found = int((labels[:, 1:] != -100).sum())
+        total += model(input_ids=torch.tensor([row["input_ids"]]), labels=labels).loss.item() * found
+        count += found
+    return total / count
+
+
+def tell(given: dict[str, Any], seconds: float, gigabytes: float, loss: float) -> None:
+    """Print the figures as the last line; padding is not counted."""
+    tokens = sum(len(row["input_ids"]) for row in given["train"])
+    print(json.dumps({"tokens_per_second": tokens / seconds, "held_out_loss": loss, "gigabytes": gigabytes}))
