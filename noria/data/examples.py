@@ -12,8 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from noria.errors import DataError
 from noria.schema import Message, ToolSpec, canonical_json
 
-Task = Literal["chat", "tools", "classify", "tag", "answer", "summarize", "rewrite", "preference", "thumbs", "corpus"]
-HeadTask = Literal["classify", "tag", "answer"]
+Task = Literal["chat", "tools", "classify", "score", "tag", "answer", "summarize", "rewrite", "preference", "thumbs", "corpus"]
+HeadTask = Literal["classify", "score", "tag", "answer"]
 """Tasks that a layer on a model answers; for the others it writes."""
 
 
@@ -169,6 +169,14 @@ class ClassifyExample(Example):
     label: str | tuple[str, ...] | None = None
 
 
+class ScoreExample(Example):
+    """A text, or a pair, with a number that belongs to it; without, it only asks."""
+
+    text: str
+    text_pair: str | None = None
+    score: Annotated[float, Field(allow_inf_nan=False)] | None = None
+
+
 class TagExample(Example):
     """Tokens, each with its tag; without tags it only asks."""
 
@@ -229,6 +237,7 @@ EXAMPLES: dict[Task, type[Example]] = {
     "chat": ChatExample,
     "tools": ChatExample,
     "classify": ClassifyExample,
+    "score": ScoreExample,
     "tag": TagExample,
     "answer": AnswerExample,
     "summarize": TextPairExample,

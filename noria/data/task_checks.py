@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from noria.data.examples import AnswerExample, ChatExample, ClassifyExample, Example, TagExample, Task, TextPairExample
+from noria.data.examples import AnswerExample, ChatExample, ClassifyExample, Example, ScoreExample, TagExample, Task, TextPairExample
 from noria.data.tag_schemes import Scheme, first_break, scheme_of
 from noria.data.tasks import numbered_rows
 from noria.errors import DataError
@@ -114,7 +114,7 @@ def question_of(row: Example) -> str:
 
 
 def _asked(row: Example) -> Sequence[str]:
-    if isinstance(row, ClassifyExample):
+    if isinstance(row, ClassifyExample | ScoreExample):
         return [row.text, row.text_pair or ""]
     if isinstance(row, TagExample):
         return row.tokens
@@ -160,6 +160,12 @@ def _empty_field(row: Example) -> str | None:
 
 
 def _missing_field(row: Example) -> str | None:
-    fields: dict[type[Example], str] = {ClassifyExample: "label", TagExample: "tags", AnswerExample: "answers", TextPairExample: "target"}
+    fields: dict[type[Example], str] = {
+        ClassifyExample: "label",
+        ScoreExample: "score",
+        TagExample: "tags",
+        AnswerExample: "answers",
+        TextPairExample: "target",
+    }
     name = fields.get(type(row))
     return name if name is not None and getattr(row, name) is None else None

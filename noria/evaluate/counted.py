@@ -122,6 +122,13 @@ def matthews(sums: Floats) -> Floats:
     return np.where(spread > 0, (hits.sum(-1) * n - (said * right).sum(-1)) / np.sqrt(np.maximum(spread, 1e-300)), 0.0)
 
 
+def correlation(sums: Floats) -> Floats:
+    """Pearson's correlation of (x, y, x x, y y, x y, rows); 0 where one of them is constant."""
+    x, y, xx, yy, xy, n = np.moveaxis(sums, -1, 0)
+    spread = np.maximum(xx - x * x / n, 0) * np.maximum(yy - y * y / n, 0)
+    return np.where(spread > 1e-24, (xy - x * y / n) / np.sqrt(np.maximum(spread, 1e-24)), 0.0)
+
+
 def cells_of(rows: Floats) -> tuple[Floats, NDArray[np.intp], NDArray[np.int64]]:
     """The different rows of a table, which one each row is, and how often each stands there."""
     cells, cell_of, sizes = np.unique(rows, axis=0, return_inverse=True, return_counts=True)

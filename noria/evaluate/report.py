@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader
 
-from noria.data import AnswerExample, ClassifyExample, Example, TagExample, TextPairExample
+from noria.data import AnswerExample, ClassifyExample, Example, ScoreExample, TagExample, TextPairExample
 from noria.data.language import is_chinese
 from noria.evaluate.scores import Scores
 from noria.store import write_file
@@ -41,7 +41,7 @@ def write_page(report: Mapping[str, Any], path: Path) -> None:
 
 def text_of(row: Example) -> str:
     """What a row asks, to be read by a person."""
-    if isinstance(row, ClassifyExample):
+    if isinstance(row, ClassifyExample | ScoreExample):
         return row.text if row.text_pair is None else f"{row.text} / {row.text_pair}"
     if isinstance(row, TagExample):
         return " ".join(row.tokens)
@@ -54,6 +54,8 @@ def right_of(row: Example) -> str:
     """What is right, to be read by a person."""
     if isinstance(row, ClassifyExample):
         return row.label if isinstance(row.label, str) else ", ".join(row.label or ())
+    if isinstance(row, ScoreExample):
+        return f"{row.score:g}" if row.score is not None else ""
     if isinstance(row, TagExample):
         return " ".join(row.tags or ())
     if isinstance(row, AnswerExample):
@@ -66,6 +68,8 @@ def said_of(prediction: Mapping[str, Any]) -> str:
     for name in ("label", "answer", "target"):
         if name in prediction:
             return str(prediction[name]) or "(none)"
+    if prediction.keys() == {"score"}:
+        return f"{prediction['score']:g}"
     values = prediction.get("labels", prediction.get("tags", ()))
     return ", ".join(values) if "labels" in prediction else " ".join(values)
 

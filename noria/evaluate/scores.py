@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from noria.data import AnswerExample, ClassifyExample, Example, TagExample, TextPairExample
+from noria.data import AnswerExample, ClassifyExample, Example, ScoreExample, TagExample, TextPairExample
 from noria.data.language import mostly_chinese
 from noria.data.task_checks import OUT_OF_SCOPE
 from noria.evaluate import counted
-from noria.evaluate.counted import Counted
+from noria.evaluate.counted import Counted, Floats
 from noria.evaluate.metrics import exact_match, token_f1, words
 
 
@@ -39,7 +39,14 @@ class Scores:
 
 def score(task: str, rows: Sequence[Example], predictions: Sequence[Mapping[str, Any]]) -> Scores:
     """Measure predictions of a task. Raises KeyError for a task without a measure of its own."""
-    measures: dict[str, Any] = {"classify": _classified, "tag": _tagged, "answer": _answered, "summarize": _written, "rewrite": _written}
+    measures: dict[str, Any] = {
+        "classify": _classified,
+        "score": _scored,
+        "tag": _tagged,
+        "answer": _answered,
+        "summarize": _written,
+        "rewrite": _written,
+    }
     return measures[task](rows, predictions)
 
 
@@ -117,6 +124,28 @@ def _several(rows: Sequence[ClassifyExample], predictions: Sequence[Mapping[str,
     made = found, _by_label(right, said, ("macro_f1",)), Counted.passed("exact", same)
     metrics = {name: one.value(name) for one in made for name in one.metrics}
     return Scores(main="micro_f1", metrics=metrics, made=made, values=tuple(map(float, same)), by_class=_classes(report))
+
+
+def _scored(rows: Sequence[ScoreExample], predictions: Sequence[Mapping[str, Any]]) -> Scores:
+    """Pearson's and Spearman's correlation (of constants 0), and the errors in the unit of the scores."""
+    from scipy.stats import rankdata
+
+    right, said = np.array([row.score for row in rows], dtype=float), np.array([float(one["score"]) for one in predictions])
+    errors = np.abs(right - said)
+    made = (
+        _correlated("pearson", right, said),
+        _correlated("spearman", rankdata(right), rankdata(said)),
+        Counted.mean("mean_absolute_error", errors),
+        Counted.of("ratio", np.column_stack([errors**2, np.ones(len(rows))]), {"root_mean_square_error": lambda sums: np.sqrt(counted.share(sums))}),
+    )
+    metrics = {name: one.value(name) for one in made for name in one.metrics}
+    return Scores(main="spearman", metrics=metrics, made=made, values=tuple((-errors).tolist()))
+
+
+def _correlated(name: str, x: Floats, y: Floats) -> Counted:
+    """Columns: x, y, their squares, their product, and the rows; both off their means, so that nothing is lost in sums of squares."""
+    x, y = x - x.mean(), y - y.mean()
+    return Counted.of("ratio", np.column_stack([x, y, x * x, y * y, x * y, np.ones(len(x))]), {name: counted.correlation})
 
 
 def _tagged(rows: Sequence[TagExample], predictions: Sequence[Mapping[str, Any]]) -> Scores:

@@ -31,7 +31,7 @@ class TaskConfig(Section):
     micro_batch_tokens: int = Field(default=4096, ge=16)
     """Tokens that go through the model at once, padding included; bounds memory. The method contrast takes a whole batch at once."""
     max_tokens: int | None = Field(default=None, ge=8)
-    """Longest input; None: what the model reads, 512 at most. Longer texts are cut, and counted (classify), or read in windows (tag, answer)."""
+    """Longest input; None: what the model reads, 512 at most. Longer texts are cut and counted, or read in windows (tag, answer)."""
     stride: int = Field(default=64, ge=0)
     """Tokens that windows of a longer text share; half a window at most."""
     epochs: float | None = Field(default=None, gt=0)

@@ -140,6 +140,31 @@ def test_a_folder_is_used_for_the_task_it_was_tuned_for(tmp_path: Path) -> None:
         predict_file(str(tmp_path / "out"), "tag", data, tmp_path / "said.jsonl", lambda *_: None)
 
 
+@pytest.mark.parametrize("method", ["full", "head", "lora"])
+def test_numbers_are_learnt_in_their_own_unit(tmp_path: Path, method: str) -> None:
+    """Payments are worth 500 and cards 100, the other way round they would not be ordered."""
+    worth = {"pay": 500.0, "card": 100.0}
+    rows = [{"text": row["text"], "score": worth[row["label"]]} for row in intents(random.Random(21), 90)]
+    made, _ = tuned(tmp_path, "score", rows[:60], rows[60:], method=method, learning_rate={"head": 3e-2, "lora": 2e-3}.get(method))
+    assert made.metrics["spearman"] > 0.8
+    data = write(tmp_path / "ask.jsonl", [{"text": "block the card"}, {"text": "send money"}])
+    predict_file(str(tmp_path / "out"), "score", data, tmp_path / "said.jsonl", lambda *_: None)
+    card, pay = (json.loads(line)["score"] for line in (tmp_path / "said.jsonl").read_text().splitlines())
+    assert 0 < card < 300 < pay < 600
+    report = measure(
+        None, str(tmp_path / "out"), "score", tmp_path / "dev.jsonl", against=str(tmp_path / "out"), out=tmp_path / "r.json", progress=lambda *_: None
+    )
+    assert (report["effect"], report["p"]) == (0.0, 1.0)
+    assert report["metrics"]["mean_absolute_error"] < 150
+
+
+def test_equal_numbers_are_nothing_to_learn(tmp_path: Path, small: str) -> None:
+    rows = [{"text": "a", "score": 2}, {"text": "b", "score": 2.0}]
+    with pytest.raises(DataError, match="train.jsonl' has the score 2 in every row"):
+        tuned(tmp_path, "score", rows, rows, base=small)
+    assert not (tmp_path / "out").exists()
+
+
 def test_texts_of_no_label_are_told_by_a_threshold(tmp_path: Path) -> None:
     rng = random.Random(4)
     strange = [

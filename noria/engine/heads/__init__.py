@@ -7,6 +7,7 @@ from noria.engine.heads.answerer import Answerer
 from noria.engine.heads.classifier import Classifier
 from noria.engine.heads.opening import DONE, HeadFile, OpenHead, open_head
 from noria.engine.heads.reader import Input, Prediction, Reader, Runner, cut_of, outputs_of, padded
+from noria.engine.heads.scorer import Scorer
 from noria.engine.heads.tagger import Tagger
 from noria.engine.heads.text_input import Wrap, windows
 
@@ -20,6 +21,7 @@ __all__ = [
     "Prediction",
     "Reader",
     "Runner",
+    "Scorer",
     "Tagger",
     "Wrap",
     "cut_of",

@@ -10,11 +10,12 @@ from noria.data.examples import HeadTask
 from noria.data.task_checks import OUT_OF_SCOPE
 from noria.engine.heads.reader import Floats, Input, Prediction
 from noria.engine.heads.text_input import Wrap
+from noria.engine.heads.texts import TextReader
 from noria.model import Tokenizer
 from noria.model.precision import Precision
 
 
-class Classifier:
+class Classifier(TextReader):
     """The reader.
 
     Args:
@@ -30,30 +31,12 @@ class Classifier:
     def __init__(
         self, tokenizer: Tokenizer, wrap: Wrap, labels: Sequence[str], several: bool = False, with_kinds: bool = False, threshold: float = 0.0
     ) -> None:
-        self.tokenizer, self.wrap, self.labels, self.several = tokenizer, wrap, tuple(labels), several
-        self.with_kinds, self.threshold = with_kinds, threshold
+        super().__init__(tokenizer, wrap, with_kinds)
+        self.labels, self.several, self.threshold = tuple(labels), several, threshold
         self._index = {label: index for index, label in enumerate(self.labels)}
 
-    @property
-    def cut_field(self) -> tuple[str, int]:
-        return "text", self.wrap.room()
-
-    def inputs(self, rows: Sequence[Example]) -> list[Input]:
-        rows = cast(Sequence[ClassifyExample], rows)
-        firsts = self.tokenizer.encode_batch([row.text for row in rows])
-        seconds = self.tokenizer.encode_batch([row.text_pair or "" for row in rows])
-        return [self._input(index, row, *both) for index, (row, both) in enumerate(zip(rows, zip(firsts, seconds, strict=True), strict=True))]
-
-    def _input(self, index: int, row: ClassifyExample, first: list[int], second: list[int]) -> Input:
-        target = self._target(row.label)
-        if row.text_pair is None:
-            room = self.wrap.room()
-            return Input(row=index, token_ids=self.wrap.one(first[:room]), target=target, num_cut=max(0, len(first) - room))
-        token_ids, kinds = self.wrap.pair(first, second)
-        num_cut = max(0, len(first) + len(second) - self.wrap.room(2))
-        return Input(row=index, token_ids=token_ids, kinds=kinds, target=target, num_cut=num_cut)
-
-    def _target(self, label: str | tuple[str, ...] | None) -> Any:
+    def _target(self, row: ClassifyExample) -> Any:
+        label = row.label
         if label is None:
             return None
         if self.several:

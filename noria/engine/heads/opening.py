@@ -1,4 +1,4 @@
-"""Folders that `noria tune` made for classify, tag or answer, opened to be asked."""
+"""Folders with a head that `noria tune` made, opened to be asked."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -12,6 +12,7 @@ from noria.data.tag_schemes import Scheme, scheme_of
 from noria.engine.heads.answerer import Answerer
 from noria.engine.heads.classifier import Classifier
 from noria.engine.heads.reader import Input, Prediction, Reader, Runner, cut_of, outputs_of
+from noria.engine.heads.scorer import Scorer
 from noria.engine.heads.tagger import Tagger, TransitionScores
 from noria.engine.heads.text_input import Wrap
 from noria.errors import ArtifactError
@@ -41,6 +42,8 @@ class HeadFile(Record):
     stride: int = 64
     none_margin: float | None = 0.0
     threshold: float = 0.0
+    center: float = 0.0
+    spread: float = 1.0
     precision: Precision | None = None
 
     @classmethod
@@ -64,6 +67,8 @@ class HeadFile(Record):
     def _made(self, tokenizer: Tokenizer, wrap: Wrap, transitions: TransitionScores | None) -> Reader:
         if self.task == "classify":
             return Classifier(tokenizer, wrap, self.labels, self.several, self.with_kinds, self.threshold)
+        if self.task == "score":
+            return Scorer(tokenizer, wrap, self.center, self.spread, self.with_kinds)
         if self.task == "tag":
             return Tagger(tokenizer, wrap, self.labels, self.scheme or scheme_of(self.labels), transitions, self.stride, self.with_kinds)
         return Answerer(tokenizer, wrap, self.stride, self.none_margin, self.with_kinds)

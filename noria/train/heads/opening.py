@@ -7,7 +7,7 @@ from typing import Any, cast, get_args
 import torch
 from safetensors import SafetensorError
 
-from noria.data import ClassifyExample, Example, TagExample
+from noria.data import ClassifyExample, Example, ScoreExample, TagExample
 from noria.data.examples import HeadTask
 from noria.data.tag_schemes import scheme_of
 from noria.engine.heads import HeadFile, Wrap
@@ -18,6 +18,7 @@ from noria.train.heads.answer import Answer
 from noria.train.heads.classify import Classify, balanced, labels_of
 from noria.train.heads.head import Head
 from noria.train.heads.pooling import add_mean_layer, pools_by_mean
+from noria.train.heads.score import Score, center_and_spread
 from noria.train.heads.tag import TRANSITIONS_NAME, Tag
 from noria.train.task_config import TaskConfig
 
@@ -35,6 +36,8 @@ def head_file(head: Head) -> HeadFile:
     common["num_positions"] = head.wrap.num_positions
     if isinstance(head, Classify):
         return HeadFile(**common, labels=head.labels, several=head.several, threshold=head.threshold)
+    if isinstance(head, Score):
+        return HeadFile(**common, center=head.center, spread=head.spread)
     if isinstance(head, Tag):
         return HeadFile(**common, labels=head.tags, scheme=head.scheme, crf=head.crf, stride=head.stride)
     assert isinstance(head, Answer)
@@ -65,6 +68,8 @@ def _head_of(config: TaskConfig, task: str, base: BaseModel, path: Path, rows: S
         labels, several = labels_of(typed, path)
         weights = balanced(typed, labels) if config.class_weights == "balanced" and not several else ()
         return Classify(tokenizer, wrap, labels, several, config.label_smoothing, weights, with_kinds)
+    if task == "score":
+        return Score(tokenizer, wrap, *center_and_spread(cast(Sequence[ScoreExample], rows), path), with_kinds)
     if task == "tag":
         used = sorted({tag for row in cast(Sequence[TagExample], rows) for tag in row.tags or ()} | {"O"})
         return Tag(tokenizer, wrap, used, scheme_of(used), config.crf, config.stride, with_kinds)
@@ -91,7 +96,7 @@ def new_model(config: TaskConfig, head: Head, base: BaseModel) -> Any:
     model.config.pad_token_id = head.tokenizer.pad_id
     if config.dropout and not any(hasattr(settings, name) for name in _INTO_RESIDUAL):
         use_dropout(model, config.dropout)
-    if model.config.model_type == "bert" and pools_by_mean(folder) and isinstance(head, Classify):
+    if model.config.model_type == "bert" and pools_by_mean(folder) and isinstance(head, Classify | Score):
         add_mean_layer(model)
     if isinstance(head, Tag) and head.crf:
         model.add_module(TRANSITIONS_NAME, head.transitions)

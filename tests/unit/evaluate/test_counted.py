@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sklearn
 
-from noria.data import ClassifyExample, Example, TagExample, TextPairExample
+from noria.data import ClassifyExample, Example, ScoreExample, TagExample, TextPairExample
 from noria.evaluate import counted
 from noria.evaluate.counted import Counted
 from noria.evaluate.intervals import intervals
@@ -42,7 +42,12 @@ def written(rng: random.Random, n: int) -> Scores:
     return score("rewrite", [TextPairExample(text="t", target=text()) for _ in range(n)], [{"target": text()} for _ in range(n)])
 
 
-@pytest.mark.parametrize("make", [classified, several, tagged, written])
+def scored(rng: random.Random, n: int) -> Scores:
+    rows = [ScoreExample(text="t", score=rng.choice([1.0, 2.5, 4.0])) for _ in range(n)]
+    return score("score", rows, [{"score": (row.score or 0.0) + rng.gauss(0, 1)} for row in rows])
+
+
+@pytest.mark.parametrize("make", [classified, several, tagged, written, scored])
 def test_sums_give_the_metrics_and_every_metric_has_an_interval_around_it(make: object) -> None:
     found = make(random.Random(1), 60)  # type: ignore[operator]
     of_sums = {name: one.value(name) for one in found.made for name in one.metrics}

@@ -2,10 +2,12 @@
 
 import random
 
+import numpy as np
 import pytest
+from scipy import stats
 from seqeval.metrics import classification_report
 
-from noria.data import AnswerExample, ClassifyExample, TagExample, TextPairExample
+from noria.data import AnswerExample, ClassifyExample, ScoreExample, TagExample, TextPairExample
 from noria.data.examples import Answers
 from noria.evaluate.report import details
 from noria.evaluate.scores import calibration_error, score, seqeval_tags
@@ -70,6 +72,21 @@ def test_what_was_predicted_says_which_kind_of_labels_a_file_has() -> None:
     found = score("classify", rows, said)
     assert found.metrics["exact"] == 1
     assert details(rows, said, found, None)["confusions"] == []
+
+
+def test_numbers_are_measured_as_scipy_does() -> None:
+    rng = np.random.default_rng(3)
+    right = rng.integers(0, 5, 60).astype(float)
+    said = right + rng.normal(0, 1, 60)
+    found = score("score", [ScoreExample(text="t", score=y) for y in right], [{"score": x} for x in said])
+    assert found.main == "spearman"
+    assert found.metrics == pytest.approx({
+        "pearson": stats.pearsonr(right, said).statistic,
+        "spearman": stats.spearmanr(right, said).statistic,
+        "mean_absolute_error": np.abs(right - said).mean(),
+        "root_mean_square_error": np.sqrt(np.square(right - said).mean()),
+    })  # fmt: skip
+    assert score("score", [ScoreExample(text="t", score=y) for y in right], [{"score": 1.0}] * 60).metrics["spearman"] == 0
 
 
 def test_answers_in_both_languages() -> None:
