@@ -25,7 +25,7 @@ def evaluate(
         typer.Option(
             "--task",
             metavar="TASK",
-            help="tools or chat (a chat task file), classify, score, tag, answer, summarize, rewrite, or suite (a file of `evals/`).",
+            help="tools or chat (a chat task file), classify, score, embed, tag, answer, summarize, rewrite, or suite (a file of `evals/`).",
         ),
     ] = "tools",
     against: Annotated[str | None, typer.Option("--against", metavar="DIR|URL|RELEASE", help="What to compare with, on the same items.")] = None,

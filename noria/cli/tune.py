@@ -7,7 +7,7 @@ import typer
 
 from noria.cli.output import JsonOption, SettingsOption, emit, progress_bars, read_settings, start_logging, stderr_console
 
-TaskOption = Annotated[str, typer.Option("--task", metavar="TASK", help="classify, score, tag, answer, chat, tools, summarize or rewrite.")]
+TaskOption = Annotated[str, typer.Option("--task", metavar="TASK", help="classify, score, embed, tag, answer, chat, tools, summarize or rewrite.")]
 
 
 def register(app: typer.Typer) -> None:

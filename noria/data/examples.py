@@ -12,8 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from noria.errors import DataError
 from noria.schema import Message, ToolSpec, canonical_json
 
-Task = Literal["chat", "tools", "classify", "score", "tag", "answer", "summarize", "rewrite", "preference", "thumbs", "corpus"]
-HeadTask = Literal["classify", "score", "tag", "answer"]
+Task = Literal["chat", "tools", "classify", "score", "embed", "tag", "answer", "summarize", "rewrite", "preference", "thumbs", "corpus"]
+HeadTask = Literal["classify", "score", "embed", "tag", "answer"]
 """Tasks that a layer on a model answers; for the others it writes."""
 
 
@@ -177,6 +177,14 @@ class ScoreExample(Example):
     score: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
 
+class EmbedExample(Example):
+    """A text and one that belongs to it, perhaps with others that do not; without, it only asks."""
+
+    text: str
+    positive: str | None = None
+    negatives: tuple[str, ...] = ()
+
+
 class TagExample(Example):
     """Tokens, each with its tag; without tags it only asks."""
 
@@ -238,6 +246,7 @@ EXAMPLES: dict[Task, type[Example]] = {
     "tools": ChatExample,
     "classify": ClassifyExample,
     "score": ScoreExample,
+    "embed": EmbedExample,
     "tag": TagExample,
     "answer": AnswerExample,
     "summarize": TextPairExample,

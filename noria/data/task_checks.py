@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from noria.data.examples import AnswerExample, ChatExample, ClassifyExample, Example, ScoreExample, TagExample, Task, TextPairExample
+from noria.data.examples import AnswerExample, ChatExample, ClassifyExample, EmbedExample, Example, ScoreExample, TagExample, Task, TextPairExample
 from noria.data.tag_schemes import Scheme, first_break, scheme_of
 from noria.data.tasks import numbered_rows
 from noria.errors import DataError
@@ -116,6 +116,8 @@ def question_of(row: Example) -> str:
 def _asked(row: Example) -> Sequence[str]:
     if isinstance(row, ClassifyExample | ScoreExample):
         return [row.text, row.text_pair or ""]
+    if isinstance(row, EmbedExample):
+        return [row.text, row.positive or ""]
     if isinstance(row, TagExample):
         return row.tokens
     if isinstance(row, AnswerExample):
@@ -150,10 +152,12 @@ def check_tags(file: TaskFile, scheme: Scheme) -> None:
 
 
 def _empty_field(row: Example) -> str | None:
-    names = ("text", "text_pair", "question", "context", "target", "label")
+    names = ("text", "text_pair", "question", "context", "target", "label", "positive")
     fields = {name: getattr(row, name, None) for name in names}
     if isinstance(row, ClassifyExample) and not isinstance(row.label, str):
         fields |= {f"label[{index}]": name for index, name in enumerate(row.label or ())}
+    if isinstance(row, EmbedExample):
+        fields |= {f"negatives[{index}]": text for index, text in enumerate(row.negatives)}
     if isinstance(row, TagExample):  # white space is a token of some Chinese sets
         return next((f"tokens[{index}]" for index, token in enumerate(row.tokens) if not token), None)
     return next((name for name, value in fields.items() if isinstance(value, str) and not value.strip()), None)
@@ -163,6 +167,7 @@ def _missing_field(row: Example) -> str | None:
     fields: dict[type[Example], str] = {
         ClassifyExample: "label",
         ScoreExample: "score",
+        EmbedExample: "positive",
         TagExample: "tags",
         AnswerExample: "answers",
         TextPairExample: "target",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader
 
-from noria.data import AnswerExample, ClassifyExample, Example, ScoreExample, TagExample, TextPairExample
+from noria.data import AnswerExample, ClassifyExample, EmbedExample, Example, ScoreExample, TagExample, TextPairExample
 from noria.data.language import is_chinese
 from noria.evaluate.scores import Scores
 from noria.store import write_file
@@ -47,7 +47,7 @@ def text_of(row: Example) -> str:
         return " ".join(row.tokens)
     if isinstance(row, AnswerExample):
         return f"{row.question} ({row.context[:200]})"
-    return row.text if isinstance(row, TextPairExample) else str(row)
+    return row.text if isinstance(row, TextPairExample | EmbedExample) else str(row)
 
 
 def right_of(row: Example) -> str:
@@ -60,6 +60,8 @@ def right_of(row: Example) -> str:
         return " ".join(row.tags or ())
     if isinstance(row, AnswerExample):
         return " | ".join(row.answers.text) if row.answers and row.answers.text else "(none)"
+    if isinstance(row, EmbedExample):
+        return row.positive or ""
     return (row.target or "") if isinstance(row, TextPairExample) else ""
 
 

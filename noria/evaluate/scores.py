@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
-from noria.data import AnswerExample, ClassifyExample, Example, ScoreExample, TagExample, TextPairExample
+from noria.data import AnswerExample, ClassifyExample, EmbedExample, Example, ScoreExample, TagExample, TextPairExample
 from noria.data.language import mostly_chinese
 from noria.data.task_checks import OUT_OF_SCOPE
 from noria.evaluate import counted
 from noria.evaluate.counted import Counted, Floats
 from noria.evaluate.metrics import exact_match, token_f1, words
+
+BEST = 10
+"""Places that count where something is looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,7 @@ def score(task: str, rows: Sequence[Example], predictions: Sequence[Mapping[str,
     measures: dict[str, Any] = {
         "classify": _classified,
         "score": _scored,
+        "embed": _embedded,
         "tag": _tagged,
         "answer": _answered,
         "summarize": _written,
@@ -146,6 +151,30 @@ def _correlated(name: str, x: Floats, y: Floats) -> Counted:
     """Columns: x, y, their squares, their product, and the rows; both off their means, so that nothing is lost in sums of squares."""
     x, y = x - x.mean(), y - y.mean()
     return Counted.of("ratio", np.column_stack([x, y, x * x, y * y, x * y, np.ones(len(x))]), {name: counted.correlation})
+
+
+def _embedded(rows: Sequence[EmbedExample], predictions: Sequence[Mapping[str, Any]]) -> Scores:
+    """How high each text's own positive stands among all different positives of the file, by the product of the vectors."""
+    place_of = {text: place for place, text in enumerate(dict.fromkeys(row.positive for row in rows))}
+    found = np.zeros((len(place_of), len(predictions[0]["embedding"])), dtype=np.float32)
+    for row, one in zip(rows, predictions, strict=True):
+        found[place_of[row.positive]] = one["positive"]
+    ranks = np.array(
+        [_rank(found @ np.asarray(one["embedding"], np.float32), place_of[row.positive]) for row, one in zip(rows, predictions, strict=True)]
+    )
+    gains = np.where(ranks <= BEST, 1 / np.log2(ranks + 1), 0.0)
+    made = (
+        Counted.mean("ndcg_at_10", gains),
+        Counted.mean("mrr", 1 / ranks),
+        *(Counted.passed(f"recall_at_{k}", (ranks <= k).tolist()) for k in (1, 5, BEST)),
+    )
+    metrics = {name: one.value(name) for one in made for name in one.metrics}
+    return Scores(main="ndcg_at_10", metrics=metrics, made=made, values=tuple(gains.tolist()))
+
+
+def _rank(likeness: NDArray[np.float32], own: int) -> int:
+    """The place of one among all, from 1; of those equally alike it stands last."""
+    return int((likeness >= likeness[own]).sum())
 
 
 def _tagged(rows: Sequence[TagExample], predictions: Sequence[Mapping[str, Any]]) -> Scores:

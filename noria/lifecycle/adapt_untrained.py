@@ -33,7 +33,7 @@ ROWS_TO_LOOK_UP = 5000
 def check_untrained(config: UntrainedConfig, task: str) -> None:
     """Raises ConfigError where the method cannot do the task."""
     writes = task in get_args(WritingTask)
-    if task in ("score", "tag") or (task == "answer" and config.method == "retrieval"):
+    if task in ("score", "embed", "tag") or (task == "answer" and config.method == "retrieval"):
         raise ConfigError(f"`--method {config.method}` is not for the task {task!r}. Give another method.")
     if config.thought and (writes or config.method == "retrieval"):
         raise ConfigError("`thought` is for `--method prompting` of classify and answer. Leave it out.")

@@ -25,6 +25,7 @@ from noria.train.task import DONE, Say, Tuned
 SCRATCH, NAME = ".race", "race.json"
 RUNNERS: dict[str, tuple[str, ...]] = {
     "classify": ("retrieval", "head", "contrast", "lora", "full", "prompting"),
+    "embed": ("lora", "full"),
     "score": ("head", "lora", "full"),
     "tag": ("head", "lora", "full"),
     "answer": ("prompting", "head", "lora", "full"),

@@ -39,7 +39,7 @@ def space_of(config: TaskConfig, task: str, num_parameters: int) -> Space:
         "batch": True,
         "weight_decay": True,
         "warmup": True,
-        "head_rate": config.method not in ("head", "contrast"),
+        "head_rate": config.method not in ("head", "contrast") and task != "embed",
         "dropout": True,
         "rank": config.method in ("lora", "dora"),
         "crf": task == "tag",

@@ -24,7 +24,7 @@ class ServeConfig(Section):
     operator_keys_env: str | None = None
     """Name of the environment variable that holds the operators' API keys: they may also promote, roll back and correct as operators."""
     heads: dict[str, str] = {}
-    """Folders with a head that `noria tune` made, by the names under which `/v1/classify` asks them: `{ intents = "./intents" }`."""
+    """Folders with a head that `noria tune` made, by the names that `/v1/classify` and `/v1/embeddings` take: `{ intents = "./intents" }`."""
     max_concurrent: int = Field(default=32, ge=1, le=1024)
     """Chat requests answered at the same time; one more gets status 429 with `Retry-After`."""
     max_body_bytes: int = Field(default=4_000_000, ge=1_000)

@@ -1,16 +1,18 @@
-"""`POST /v1/classify`: what the tuned folders of `[serve] heads` say of texts, of tokens, or of questions.
+"""`POST /v1/classify` and `/v1/embeddings`: what the tuned folders of `[serve] heads` say of texts, of tokens, or of questions.
 
 In: a text, several, or rows of the task (`{"tokens": [...]}`, `{"question", "context"}`). Out: for each what `noria predict` writes; for labels the
 probabilities too, as vLLM's server gives them; and `num_cut`, the tokens that the model did not read. A folder is opened at its first request and
 stays open. A request occupies a thread until it is answered, so only `MAX_AT_ONCE` are taken at a time.
 """
 
+import base64
 import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from noria.data import Example
@@ -35,6 +37,22 @@ class ClassifyBody(BaseModel):
     user: str | None = Field(default=None, max_length=256)
 
 
+class EmbeddingsBody(BaseModel):
+    """`POST /v1/embeddings`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    model: str | None = Field(default=None, max_length=256)
+    """A name of `[serve] heads`; may be left out where there is one."""
+    input: str | Annotated[list[str], Field(min_length=1, max_length=MAX_INPUTS)]
+    """A text, or a list of them."""
+    encoding_format: Literal["float", "base64"] = "float"
+    """base64: the bytes of 32-bit numbers, the lowest first, as OpenAI's clients ask for."""
+    dimensions: int | None = None
+    """Only the width that the model has."""
+    user: str | None = Field(default=None, max_length=256)
+
+
 class Heads:
     """The tuned folders of a project, by name."""
 
@@ -44,18 +62,20 @@ class Heads:
         self._opening = {name: threading.Lock() for name in folders}
         self._room = threading.Semaphore(MAX_AT_ONCE)
 
-    def answer(self, body: ClassifyBody) -> dict[str, Any]:
+    def answer(self, body: "ClassifyBody | EmbeddingsBody") -> dict[str, Any]:
         """Raises ServeError (400, 404, 429), ArtifactError, ModelError."""
         if not self._room.acquire(blocking=False):
             raise ServeError(f"{MAX_AT_ONCE} requests are being answered; try again in a moment.", 429, "too_many_requests")
         try:
-            return self._answer(body)
+            return self._embeddings(body) if isinstance(body, EmbeddingsBody) else self._answer(body)
         finally:
             self._room.release()
 
     def _answer(self, body: ClassifyBody) -> dict[str, Any]:
         name = self._name(body.model)
         head = self._opened(name)
+        if head.told.task == "embed":
+            raise ServeError(f"{name!r} gives vectors; ask it by `POST /v1/embeddings`.", 400, "invalid_value", "model")
         inputs = body.input if isinstance(body.input, list) else [body.input]
         if not 0 < len(inputs) <= MAX_INPUTS:
             raise ServeError(f"`input` has {len(inputs)} entries; from 1 to {MAX_INPUTS} are allowed.", 400, "invalid_value", "input")
@@ -69,6 +89,27 @@ class Heads:
         num_tokens = sum(len(one.token_ids) for one in read)
         usage = {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
         return {"id": new_id("cls"), "object": "list", "created": int(time.time()), "model": name, "data": data, "usage": usage}
+
+    def _embeddings(self, body: EmbeddingsBody) -> dict[str, Any]:
+        name = self._name(body.model)
+        head = self._opened(name)
+        if head.told.task != "embed":
+            raise ServeError(f"{name!r} was tuned for the task {head.told.task!r}; ask it by `POST /v1/classify`.", 400, "invalid_value", "model")
+        inputs = body.input if isinstance(body.input, list) else [body.input]
+        rows = [_row("embed", given, index) for index, given in enumerate(inputs)]
+        read = head.reader.inputs(rows)
+        too_long = next((one.row for one in read if one.num_cut), None)
+        if too_long is not None:
+            longest = head.reader.cut_field[1]
+            raise ServeError(f"`input[{too_long}]` has more than the {longest} tokens that {name!r} reads.", 400, "context_length_exceeded", "input")
+        vectors = [np.asarray(one.output["embedding"], dtype=np.float32) for one in head.said(rows, read)]
+        width = len(vectors[0])
+        if body.dimensions not in (None, width):
+            raise ServeError(f"`dimensions` is {body.dimensions}; {name!r} has {width}. Leave it out.", 400, "invalid_value", "dimensions")
+        shown = [base64.b64encode(one.tobytes()).decode() if body.encoding_format == "base64" else one.tolist() for one in vectors]
+        data = [{"object": "embedding", "index": index, "embedding": one} for index, one in enumerate(shown)]
+        num_tokens = sum(len(one.token_ids) for one in read)
+        return {"object": "list", "data": data, "model": name, "usage": {"prompt_tokens": num_tokens, "total_tokens": num_tokens}}
 
     def _name(self, wanted: str | None) -> str:
         if wanted is None and len(self._folders) == 1:

@@ -12,7 +12,7 @@ from jsonschema.exceptions import best_match
 from noria import __version__
 from noria.errors import NoriaError, ServeError
 from noria.schema import Release, ToolSpec, Turn
-from noria.serve.heads import ClassifyBody, Heads
+from noria.serve.heads import ClassifyBody, EmbeddingsBody, Heads
 from noria.serve.metrics import Metrics
 from noria.serve.receipts import conversation_body, receipt_body, release_name
 from noria.serve.runtime import ChangeRelease, Runtime
@@ -39,6 +39,10 @@ def _head_routes(routes: APIRouter, runtime: Runtime) -> None:
 
     @routes.post("/v1/classify")
     def classify(body: ClassifyBody) -> dict[str, Any]:
+        return heads().answer(body)
+
+    @routes.post("/v1/embeddings")
+    def embeddings(body: EmbeddingsBody) -> dict[str, Any]:
         return heads().answer(body)
 
 

@@ -11,6 +11,7 @@ import torch
 
 from noria.errors import ConfigError
 from noria.train.heads.classify import Classify
+from noria.train.heads.embed import Embed
 from noria.train.heads.head import Head
 from noria.train.heads.pooling import num_own_layers
 from noria.train.heads.tag import TRANSITIONS_NAME
@@ -30,6 +31,8 @@ def check_method(config: TaskConfig, head: Head, model: Any) -> None:
     several = isinstance(head, Classify) and head.several
     if config.class_weights is not None and several:
         raise ConfigError("`class_weights` is for rows with one label each. Leave it out.")
+    if config.method == "head" and isinstance(head, Embed):
+        raise ConfigError("`--method head` learns a last layer, and an embedding has none. Give full, lora or dora.")
     if config.method == "contrast" and not isinstance(head, Classify):
         raise ConfigError("`--method contrast` is for classify. Give another method.")
     if config.method == "contrast" and several:
@@ -86,6 +89,8 @@ def _adapted(model: Any, config: TaskConfig, first: int) -> Any:
     inside = _adaptable(model, first)
     apart = (model.base_model_prefix, TRANSITIONS_NAME)
     heads = [name for name, part in model.named_children() if name not in apart and any(True for _ in part.parameters())]
+    if model.base_model is model:  # an encoder alone: what stands beside its layers is no head
+        heads = []
     heads += ["pooler"] if getattr(model.base_model, "pooler", None) is not None else []
     task_type = next((kind for ending, kind in _TASK_TYPES.items() if type(model).__name__.endswith(ending)), None)
     lora = LoraConfig(
@@ -131,7 +136,7 @@ def learning_parameters(model: Any, config: TaskConfig) -> list[dict[str, Any]]:
 
 def _in_base(model: Any, name: str) -> bool:
     """Whether a parameter belongs to what was pre-trained, not to the task's layers."""
-    return name.startswith(f"{model.base_model_prefix}.") and ".pooler." not in name
+    return (model.base_model is model or name.startswith(f"{model.base_model_prefix}.")) and "pooler." not in name
 
 
 def _layer_of(name: str) -> int | None:

@@ -4,9 +4,7 @@ In: an encoder that was trained for sentences, or any other. Out: the mean of it
 Gurevych 2019). What the encoder wants before a text (sentence-transformers' `config_sentence_transformers.json`) is put there.
 """
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from noria.engine.heads import Input, Wrap
+from noria.engine.heads.embedder import text_before
 from noria.engine.heads.reader import in_parts
 from noria.errors import ModelError
 from noria.model import BaseModel, load_tokenizer, plain_checkpoint
@@ -41,7 +40,7 @@ class SentenceEncoder:
         positions = getattr(self._model.config, "max_position_embeddings", None) or MAX_TOKENS
         self._wrap = Wrap.of(self._tokenizer, min(MAX_TOKENS, int(positions)))
         self._with_kinds = getattr(self._model.config, "type_vocab_size", 0) > 1
-        self._before = _before(folder)
+        self._before = text_before(folder)
 
     @torch.no_grad()
     def vectors(self, texts: Sequence[str]) -> Vectors:
@@ -59,12 +58,3 @@ class SentenceEncoder:
                 means = (hidden * mask).sum(1) / mask.sum(1)
                 found[[one.row for one in part]] = torch.nn.functional.normalize(means, dim=-1).cpu().numpy()
         return found
-
-
-def _before(folder: Path) -> str:
-    """The text that stands before every text, where the encoder was trained with one."""
-    path = folder / "config_sentence_transformers.json"
-    if not path.is_file():
-        return ""
-    told = json.loads(path.read_text(encoding="utf-8"))
-    return str((told.get("prompts") or {}).get(told.get("default_prompt_name") or "", ""))

@@ -31,6 +31,7 @@ from noria.train.heads import Head, InputSteps
 from noria.train.heads.answer import Answer
 from noria.train.heads.classify import Classify, named
 from noria.train.heads.contrast import ContrastSteps
+from noria.train.heads.embed import Embed, RowSteps, write_modules
 from noria.train.heads.opening import head_file, head_of, new_model
 from noria.train.heads.probe import START_STRENGTH, Features, best_strength, features_of, fit, last_layer, some_of_each
 from noria.train.heads.tag import TRANSITIONS_NAME
@@ -212,7 +213,11 @@ class _Work:
 
     def _run(self, head: Head, learning: Any, inputs: Sequence[Input]) -> Run:
         config = self.config
-        steps = InputSteps(head, inputs, config.batch, config.micro_batch_tokens, config.seed)
+        steps = (
+            RowSteps(head, inputs, config.batch, config.seed)
+            if isinstance(head, Embed)
+            else InputSteps(head, inputs, config.batch, config.micro_batch_tokens, config.seed)
+        )
         run = self._begun(learning, steps)
         num_validations: int = run.kept.get("num_validations", config.num_validations)
         if run.num_steps is None:
@@ -309,6 +314,8 @@ def _write(
             save_file(transitions.state_dict(), str(out / TRANSITIONS))
         head.tokenizer.save(out)
         head_file(head).write(out)
+        if isinstance(head, Embed):
+            write_modules(head, out)
         write_graph(model, head, out)
         if (out / SCRATCH / "curve.jsonl").is_file():
             shutil.copyfile(out / SCRATCH / "curve.jsonl", out / "curve.jsonl")

@@ -5,6 +5,7 @@ Importing this package imports neither torch nor OpenVINO.
 
 from noria.engine.heads.answerer import Answerer
 from noria.engine.heads.classifier import Classifier
+from noria.engine.heads.embedder import Embedder
 from noria.engine.heads.opening import DONE, HeadFile, OpenHead, open_head
 from noria.engine.heads.reader import Input, Prediction, Reader, Runner, cut_of, outputs_of, padded
 from noria.engine.heads.scorer import Scorer
@@ -15,6 +16,7 @@ __all__ = [
     "DONE",
     "Answerer",
     "Classifier",
+    "Embedder",
     "HeadFile",
     "Input",
     "OpenHead",

@@ -11,6 +11,7 @@ from noria.data.examples import HeadTask
 from noria.data.tag_schemes import Scheme, scheme_of
 from noria.engine.heads.answerer import Answerer
 from noria.engine.heads.classifier import Classifier
+from noria.engine.heads.embedder import Embedder
 from noria.engine.heads.reader import Input, Prediction, Reader, Runner, cut_of, outputs_of
 from noria.engine.heads.scorer import Scorer
 from noria.engine.heads.tagger import Tagger, TransitionScores
@@ -42,6 +43,7 @@ class HeadFile(Record):
     stride: int = 64
     none_margin: float | None = 0.0
     threshold: float = 0.0
+    before: str = ""
     center: float = 0.0
     spread: float = 1.0
     precision: Precision | None = None
@@ -67,6 +69,8 @@ class HeadFile(Record):
     def _made(self, tokenizer: Tokenizer, wrap: Wrap, transitions: TransitionScores | None) -> Reader:
         if self.task == "classify":
             return Classifier(tokenizer, wrap, self.labels, self.several, self.with_kinds, self.threshold)
+        if self.task == "embed":
+            return Embedder(tokenizer, wrap, self.before, self.with_kinds)
         if self.task == "score":
             return Scorer(tokenizer, wrap, self.center, self.spread, self.with_kinds)
         if self.task == "tag":

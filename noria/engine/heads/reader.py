@@ -21,7 +21,7 @@ MAX_TOKENS = 8192
 Floats: TypeAlias = NDArray[np.float32]
 Batch: TypeAlias = Mapping[str, NDArray[np.int64]]
 Runner = Callable[[Batch], Mapping[str, Floats]]
-"""A model: `input_ids`, `attention_mask` and `token_type_ids` in, `logits` (or `start_logits` and `end_logits`) out."""
+"""A model: `input_ids`, `attention_mask` and `token_type_ids` in, `logits` (or `start_logits` and `end_logits`, or `last_hidden_state`) out."""
 
 
 @dataclass(frozen=True, kw_only=True)

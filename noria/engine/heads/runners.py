@@ -74,7 +74,7 @@ def torch_runner(model: Any, precision: Precision | None) -> Runner:
     def run(batch: Batch) -> Mapping[str, Floats]:
         with lock, torch.no_grad(), products_in(precision, model.device):
             found = model(**{name: torch.from_numpy(value).to(model.device) for name, value in batch.items()})
-        return {name: found[name].float().cpu().numpy() for name in ("logits", "start_logits", "end_logits") if name in found}
+        return {name: found[name].float().cpu().numpy() for name in ("logits", "start_logits", "end_logits", "last_hidden_state") if name in found}
 
     return run
 

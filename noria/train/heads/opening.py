@@ -11,11 +11,13 @@ from noria.data import ClassifyExample, Example, ScoreExample, TagExample
 from noria.data.examples import HeadTask
 from noria.data.tag_schemes import scheme_of
 from noria.engine.heads import HeadFile, Wrap
+from noria.engine.heads.embedder import text_before
 from noria.errors import ConfigError, ModelError
 from noria.model import BaseModel, load_tokenizer, plain_checkpoint
 from noria.train.dropout import use_dropout
 from noria.train.heads.answer import Answer
 from noria.train.heads.classify import Classify, balanced, labels_of
+from noria.train.heads.embed import Embed
 from noria.train.heads.head import Head
 from noria.train.heads.pooling import add_mean_layer, pools_by_mean
 from noria.train.heads.score import Score, center_and_spread
@@ -36,6 +38,8 @@ def head_file(head: Head) -> HeadFile:
     common["num_positions"] = head.wrap.num_positions
     if isinstance(head, Classify):
         return HeadFile(**common, labels=head.labels, several=head.several, threshold=head.threshold)
+    if isinstance(head, Embed):
+        return HeadFile(**common, before=head.before)
     if isinstance(head, Score):
         return HeadFile(**common, center=head.center, spread=head.spread)
     if isinstance(head, Tag):
@@ -68,6 +72,8 @@ def _head_of(config: TaskConfig, task: str, base: BaseModel, path: Path, rows: S
         labels, several = labels_of(typed, path)
         weights = balanced(typed, labels) if config.class_weights == "balanced" and not several else ()
         return Classify(tokenizer, wrap, labels, several, config.label_smoothing, weights, with_kinds)
+    if task == "embed":
+        return Embed(tokenizer, wrap, text_before(folder), with_kinds)
     if task == "score":
         return Score(tokenizer, wrap, *center_and_spread(cast(Sequence[ScoreExample], rows), path), with_kinds)
     if task == "tag":
