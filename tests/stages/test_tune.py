@@ -18,7 +18,8 @@ from noria.engine.heads.runners import GRAPH, open_runner, transformers_runner
 from noria.errors import ArtifactError, ConfigError, DataError, ModelError
 from noria.lifecycle.adapt import adapt, predict_file
 from noria.lifecycle.measure import measure
-from noria.model import Shape, make_config, new_model, train_tokenizer
+from noria.model import Shape, make_config, new_model, resolve, train_tokenizer
+from noria.train.sentences import SentenceEncoder
 
 WORDS = {"pay": ["send money", "transfer funds", "pay my bill"], "card": ["my card is lost", "new card please", "block the card"]}
 FILLERS = ["please", "today", "hello", "now", "thanks", "for me", "quickly", "again"]
@@ -156,6 +157,30 @@ def test_numbers_are_learnt_in_their_own_unit(tmp_path: Path, method: str) -> No
     )
     assert (report["effect"], report["p"]) == (0.0, 1.0)
     assert report["metrics"]["mean_absolute_error"] < 150
+
+
+SUBJECTS = ("boat", "sauna", "garage", "bicycle", "breakfast", "terrace", "garden", "library")
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_texts_come_near_to_what_belongs_to_them(tmp_path: Path, method: str) -> None:
+    """Questions about a subject belong to the answer about the next one: only learning can tell."""
+    rng = random.Random(22)
+    following = dict(zip(SUBJECTS, (*SUBJECTS[1:], SUBJECTS[0]), strict=True))
+    rows = [{"text": f"{rng.choice(FILLERS)} the {name} {rng.randrange(99)}", "positive": f"about the {following[name]}"} for name in SUBJECTS * 12]
+    made, _ = tuned(tmp_path, "embed", rows[:80], rows[80:], method=method, learning_rate={"lora": 3e-3}.get(method), epochs=6.0)
+    assert made.metrics["ndcg_at_10"] > 0.9
+    out = tmp_path / "out"
+    data = write(tmp_path / "ask.jsonl", [{"text": "the boat"}, {"text": "the sauna", "positive": "about the garage"}])
+    predict_file(str(out), "embed", data, tmp_path / "said.jsonl", lambda *_: None)
+    first, second = (json.loads(line) for line in (tmp_path / "said.jsonl").read_text().splitlines())
+    assert np.linalg.norm(first["embedding"]) == pytest.approx(1, abs=1e-4)
+    assert set(second) == {"embedding", "positive"}
+    again = SentenceEncoder(resolve(str(out))).vectors(["the boat"])[0]
+    np.testing.assert_allclose(again, first["embedding"], atol=0.02)  # the graph is in half precision
+    modules = json.loads((out / "modules.json").read_text())
+    assert [one["path"] for one in modules] == ["", "1_Pooling", "2_Normalize"]
+    assert json.loads((out / "1_Pooling/config.json").read_text())["pooling_mode_mean_tokens"]
 
 
 def test_equal_numbers_are_nothing_to_learn(tmp_path: Path, small: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from seqeval.metrics import classification_report
 
-from noria.data import AnswerExample, ClassifyExample, ScoreExample, TagExample, TextPairExample
+from noria.data import AnswerExample, ClassifyExample, EmbedExample, ScoreExample, TagExample, TextPairExample
 from noria.data.examples import Answers
 from noria.evaluate.report import details
 from noria.evaluate.scores import calibration_error, score, seqeval_tags
@@ -87,6 +87,18 @@ def test_numbers_are_measured_as_scipy_does() -> None:
         "root_mean_square_error": np.sqrt(np.square(right - said).mean()),
     })  # fmt: skip
     assert score("score", [ScoreExample(text="t", score=y) for y in right], [{"score": 1.0}] * 60).metrics["spearman"] == 0
+
+
+def test_a_positive_is_looked_for_among_all_of_the_file() -> None:
+    """The second row's own positive is third: two others are more like its text. Equal positives are one."""
+    rows = [EmbedExample(text="t", positive=name) for name in ("a", "b", "c", "a")]
+    places = {"a": [1.0, 0.0], "b": [0.0, 1.0], "c": [0.6, 0.8]}
+    asked = [[1.0, 0.0], [0.9, 0.1], [0.6, 0.8], [0.0, 1.0]]
+    found = score("embed", rows, [{"embedding": vector, "positive": places[str(row.positive)]} for row, vector in zip(rows, asked, strict=True)])
+    assert found.main == "ndcg_at_10"
+    assert found.values == pytest.approx([1, 0.5, 1, 0.5])
+    assert found.metrics["mrr"] == pytest.approx((1 + 1 / 3 + 1 + 1 / 3) / 4)
+    assert (found.metrics["recall_at_1"], found.metrics["recall_at_5"]) == (0.5, 1.0)
 
 
 def test_answers_in_both_languages() -> None:

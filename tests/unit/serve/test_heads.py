@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 
 from noria.errors import ServeError
@@ -86,4 +87,48 @@ def test_a_wrong_request_is_told(desk: Callable[..., Any], tmp_path: Path, inten
     if status != 503:
         shutil.copytree(intents / "out", tmp_path / "desk" / "intents")
     answer = made.client.post("/v1/classify", content=json.dumps(body), headers={"Content-Type": "application/json"})
+    assert (answer.status_code, told in answer.json()["error"]["message"]) == (status, True), answer.text
+
+
+@pytest.fixture(scope="module")
+def alike(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("alike")
+    rows = [{"text": f"{row['text']}", "positive": str(row["label"])} for row in ROWS]
+    (root / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    given = {"method": "lora", "threads": 1, "epochs": 1.0, "num_validations": 1}
+    adapt(given, "embed", root / "rows.jsonl", root / "rows.jsonl", root / "out", None, lambda *_: None, lambda _: None)
+    return root
+
+
+def test_vectors_as_the_openai_client_asks_for_them(desk: Callable[..., Any], tmp_path: Path, alike: Path) -> None:
+    made = desk([], settings='[serve]\nheads = { alike = "./alike" }\n')
+    shutil.copytree(alike / "out", tmp_path / "desk" / "alike")
+    with openai.OpenAI(base_url=f"{made.url}/v1", api_key="none") as client:  # it asks for base64 by itself
+        told = client.embeddings.create(model="alike", input=["a lost card", "send money"])
+        plain = client.embeddings.create(model="alike", input="a lost card", encoding_format="float")
+    assert [one.index for one in told.data] == [0, 1]
+    assert told.data[0].embedding == pytest.approx(plain.data[0].embedding, abs=1e-3)
+    assert sum(value**2 for value in plain.data[0].embedding) == pytest.approx(1, abs=1e-3)
+    assert told.usage.prompt_tokens > plain.usage.prompt_tokens > 2
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "told"),
+    [
+        ("embeddings", {"model": "alike", "input": []}, 400, "`input"),
+        ("embeddings", {"model": "alike", "input": [[1, 2]]}, 400, "input"),
+        ("embeddings", {"model": "alike", "input": "a", "dimensions": 64}, 400, "`dimensions` is 64; 'alike' has 384"),
+        ("embeddings", {"model": "alike", "input": ["a", "card " * 900]}, 400, "`input[1]` has more than the"),
+        ("embeddings", {"model": "intents", "input": "a"}, 400, "ask it by `POST /v1/classify`"),
+        ("classify", {"model": "alike", "input": "a"}, 400, "ask it by `POST /v1/embeddings`"),
+        ("embeddings", {"input": "a"}, 404, "`model` is not given. There are: alike, intents."),
+    ],
+)
+def test_a_wrong_request_for_vectors_is_told(
+    desk: Callable[..., Any], tmp_path: Path, alike: Path, intents: Path, path: str, body: dict[str, Any], status: int, told: str
+) -> None:
+    made = desk([], settings='[serve]\nheads = { alike = "./alike", intents = "./intents" }\n')
+    shutil.copytree(alike / "out", tmp_path / "desk" / "alike")
+    shutil.copytree(intents / "out", tmp_path / "desk" / "intents")
+    answer = made.post(f"/v1/{path}", **body)
     assert (answer.status_code, told in answer.json()["error"]["message"]) == (status, True), answer.text
