@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from noria.cli.output import JsonOption, ProjectOption, emit, progress_bars, start_logging, stderr_console
+from noria.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from noria.lifecycle.judging import Comparison
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +35,11 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="F", help="Where to keep the report as JSON; of tasks with rows also as a page beside it.")
     ] = None,
+    judge: Annotated[
+        str | None, typer.Option("--judge", metavar="DIR|URL", help="A model that says whose answers are better (chat, summarize, rewrite).")
+    ] = None,
+    sheet: Annotated[Path | None, typer.Option("--sheet", metavar="F", help="Where to write a CSV sheet by which people judge, blind.")] = None,
+    filled: Annotated[list[Path] | None, typer.Option("--filled", metavar="F", help="A sheet that a person filled; may be given again.")] = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -42,6 +50,13 @@ def evaluate(
 
     start_logging()
     log = stderr_console()
+    if judge is not None or sheet is not None or filled:
+        if against is None or out is None:
+            raise ConfigError("`--judge`, `--sheet` and `--filled` compare two models: give `--against`, and `--out` for the report.")
+        from noria.lifecycle.judging import Comparison
+
+        _judge(Comparison(model=model, against=against, judge=judge, task=task, data=data), out, sheet, filled or [], project, as_json)
+        return
     with progress_bars() as progress:
         report = measure(
             project,
@@ -65,6 +80,29 @@ def evaluate(
             console.print(
                 f"against {against}: {report['effect']:+.3f} [{low:+.3f}, {high:+.3f}], {report['test']}, p {report['p']:.2g}", markup=False
             )
+
+    emit(as_json, report, show)
+
+
+def _judge(asked: "Comparison", out: Path, sheet: Path | None, filled: list[Path], project: Path | None, as_json: bool) -> None:
+    from rich.console import Console
+
+    from noria.lifecycle.judging import judge_pairs
+
+    log = stderr_console()
+    with progress_bars() as progress:
+        report = judge_pairs(project, asked, out, sheet, filled, progress, lambda sentence: log.print(sentence, highlight=False))
+
+    def show(console: Console) -> None:
+        for name in ("judge", "people"):
+            if (told := report.get(name)) is not None:
+                low, high = told["interval"]
+                counts = f"{told['wins']} won, {told['losses']} lost, {told['ties']} tied of {told['n']}"
+                console.print(f"{name}: {counts}; {told['effect']:+.3f} [{low:+.3f}, {high:+.3f}], {told['test']}, p {told['p']:.2g}", markup=False)
+        if "judge" in report:
+            console.print(f"The judge says the same in both orders of {report['judge']['consistency']:.0%}.", highlight=False)
+        if (with_judge := report.get("people", {}).get("agreement_with_judge")) is not None:
+            console.print(f"Judge and people agree on {with_judge['same']:.0%} (kappa {with_judge['kappa']:.2f}).", highlight=False)
 
     emit(as_json, report, show)
 

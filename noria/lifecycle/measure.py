@@ -73,7 +73,7 @@ def measure(
     planned = {} if against is None else plan(data, [item.group or item.id for item in suite.items], say)
     for name in (model, against):
         if name is not None:
-            _find(folder, name)
+            find_model(folder, name)
     run = _run(folder, model, suite, progress)
     report: dict[str, Any] = {"task": task, "model": model, "data": str(data), "n": len(run.results), **_metrics(run)}
     if against is not None:
@@ -110,12 +110,12 @@ def write_report(report: dict[str, Any], out: Path) -> None:
 
 
 def _run(folder: Path | None, name: str, suite: Suite, progress: Progress) -> SuiteRun:
-    with _opened(folder, name) as (generator, make_request):
+    with opened_model(folder, name) as (generator, make_request):
         return run_suite(suite, generator, make_request=make_request, progress=lambda done, total: progress(name, done, total))
 
 
-def _find(folder: Path | None, name: str) -> None:
-    """Raise as `_opened` does where there is no such model, before any model runs."""
+def find_model(folder: Path | None, name: str) -> None:
+    """Raise as `opened_model` does where there is no such model, before any model runs."""
     if _is_release(name):
         with Records.open(_project(folder)) as records:
             if name != "live":
@@ -151,7 +151,7 @@ def _is_release(name: str) -> bool:
 
 
 @contextmanager
-def _opened(folder: Path | None, name: str) -> Generator[tuple[TextGenerator, Callable[[Item], GenerationRequest]]]:
+def opened_model(folder: Path | None, name: str) -> Generator[tuple[TextGenerator, Callable[[Item], GenerationRequest]]]:
     """The generator of a name, and how it is asked: a release as its agent would, anything else with the item's own messages."""
     if _is_release(name):
         with Records.open(_project(folder)) as records:

@@ -1,0 +1,72 @@
+"""Sheets by which people judge two answers blind: CSV files that any spreadsheet opens.
+
+Out: `id`, `request`, `first`, `second`, and empty columns `better` and `comment`. Which model stands first is drawn by the pair's id, so a filled
+sheet is read back without a key. In: the same file with first, second or tie in `better`; rows left empty are passed over.
+"""
+
+import csv
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from noria.errors import DataError
+from noria.evaluate.judge import Pair, Side
+from noria.store import write_file
+
+COLUMNS = ("id", "request", "first", "second", "better", "comment")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""With what spreadsheets take a cell for a formula; answers come from models and users."""
+
+
+def write_sheet(pairs: Sequence[Pair], path: Path) -> None:
+    """Write an empty sheet. Raises StoreError."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for pair in pairs:
+        answers = (pair.model, pair.against) if _model_first(pair.id) else (pair.against, pair.model)
+        writer.writerow([*map(_cell, (pair.id, pair.request, *answers)), "", ""])
+    write_file(path, ["\ufeff", text.getvalue()])  # the mark by which spreadsheets know UTF-8
+
+
+def read_sheet(path: Path, pairs: Sequence[Pair]) -> dict[str, Side]:
+    """What a person said of the pairs. Raises DataError with the line of what cannot be read."""
+    known = {_cell(pair.id): pair.id for pair in pairs}
+    found: dict[str, Side] = {}
+    for line, row in _rows(path):
+        said = row["better"].strip().lower()
+        if not said:
+            continue
+        if row["id"] not in known:
+            raise DataError(f"'{path}' line {line}: there is no pair {row['id']!r:.60}. Fill a sheet of the same comparison.")
+        if said not in ("first", "second", "tie"):
+            raise DataError(f"'{path}' line {line}: `better` is {said!r:.60}; allowed: first, second, tie, or nothing.")
+        pair_id = known[row["id"]]
+        found[pair_id] = "tie" if said == "tie" else "model" if (said == "first") == _model_first(pair_id) else "against"
+    if not found:
+        raise DataError(f"'{path}' has no verdicts. Write first, second or tie into the column `better`.")
+    return found
+
+
+def _rows(path: Path) -> list[tuple[int, Mapping[str, str]]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"'{path}' cannot be read as UTF-8 text: {error}.") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    missing = [name for name in ("id", "better") if name not in (reader.fieldnames or ())]
+    if missing:
+        raise DataError(f"'{path}' has no column `{missing[0]}`. Save the sheet as CSV, with its first line.")
+    try:
+        return [(reader.line_num, {name: row.get(name) or "" for name in ("id", "better")}) for row in reader]
+    except csv.Error as error:
+        raise DataError(f"'{path}' line {reader.line_num}: {error}. Save the sheet as CSV.") from error
+
+
+def _model_first(pair_id: str) -> bool:
+    return hashlib.sha256(pair_id.encode()).digest()[0] % 2 == 0
+
+
+def _cell(text: str) -> str:
+    return f"'{text}" if text.startswith(_FORMULA) else text

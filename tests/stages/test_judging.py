@@ -1,0 +1,133 @@
+"""`noria evaluate --judge`: two served models, a third that judges, sheets that people fill; a killed run asks only the rest."""
+
+import csv
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from noria.cli.main import run
+from noria.errors import ConfigError, DataError, ModelError
+from noria.lifecycle.judging import Comparison, judge_pairs
+from noria.schema import GenerationRequest
+from noria.testing import ScriptedGenerator
+from noria.testing.openai_server import OpenAIServer, openai_server
+
+NUM_ROWS = 12
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def chats(tmp_path: Path) -> Path:
+    rows = [{"messages": [{"role": "user", "content": f"Room {n}?"}, {"role": "assistant", "content": "Yes."}]} for n in range(NUM_ROWS)]
+    return write(tmp_path / "chat.jsonl", rows)
+
+
+def judging(request: GenerationRequest) -> str:
+    """Prefers what is kind."""
+    a, b = request.messages[-1].content.split("[Answer B]")
+    better = "A" if "please" in a and "please" not in b else "B" if "please" in b and "please" not in a else "tie"
+    return json.dumps({"reason": "Kindness.", "better": better})
+
+
+@pytest.fixture
+def servers() -> Any:
+    with ExitStack() as stack:
+        kind = stack.enter_context(openai_server(ScriptedGenerator(lambda r: f"please, {r.messages[-1].content[:-1]} is ready")))
+        curt = stack.enter_context(openai_server(ScriptedGenerator(lambda _: "yes")))
+        judge = stack.enter_context(openai_server(ScriptedGenerator(judging)))
+        yield kind, curt, judge
+
+
+def asked(servers: tuple[OpenAIServer, ...], data: Path, task: str = "chat") -> Comparison:
+    kind, curt, judge = servers
+    return Comparison(model=f"{kind.url}#kind", against=f"{curt.url}#curt", judge=f"{judge.url}#judge", task=task, data=data)
+
+
+def test_a_judge_compares_and_people_check_it(tmp_path: Path, chats: Path, servers: Any) -> None:
+    out, sheet = tmp_path / "r.json", tmp_path / "sheet.csv"
+    report = judge_pairs(None, asked(servers, chats), out, sheet, [], lambda *_: None, lambda _: None)
+    assert (report["judge"]["wins"], report["judge"]["losses"], report["judge"]["consistency"], report["judge"]["unread"]) == (NUM_ROWS, 0, 1.0, 0)
+    assert report["judge"]["p"] == pytest.approx(2 * 2**-NUM_ROWS)
+    with sheet.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for number, row in enumerate(rows):
+        row["better"] = "tie" if number < 3 else "first" if "please" in row["first"] else "second"
+    for name in ("ann.csv", "bob.csv"):
+        with (tmp_path / name).open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, rows[0].keys())
+            writer.writeheader()
+            writer.writerows(rows)
+    before = [len(server.requests) for server in servers]
+    again = judge_pairs(None, asked(servers, chats), out, None, [tmp_path / "ann.csv", tmp_path / "bob.csv"], lambda *_: None, lambda _: None)
+    assert [len(server.requests) for server in servers] == before, "nobody is asked again"
+    assert (again["people"]["wins"], again["people"]["ties"]) == (NUM_ROWS - 3, 3)
+    assert again["people"]["agreement"] == {"same": 1.0, "kappa": 1.0}
+    assert again["people"]["agreement_with_judge"]["same"] == pytest.approx((NUM_ROWS - 3) / NUM_ROWS)
+    assert json.loads(out.read_text()) == again
+
+
+def test_a_run_that_fails_half_way_goes_on_behind_what_it_has(tmp_path: Path, chats: Path) -> None:
+    asked_for: list[str] = []
+
+    def failing(request: GenerationRequest) -> Any:
+        asked_for.append(request.messages[-1].content)
+        return ModelError("gone") if "Room 7?" in asked_for[-1] and len(asked_for) < 50 else "please"
+
+    with ExitStack() as stack:
+        kind = ScriptedGenerator(lambda r: failing(r) if "7?" in r.messages[-1].content else "please")
+        servers = [stack.enter_context(openai_server(one)) for one in (kind, ScriptedGenerator(lambda _: "yes"), ScriptedGenerator(judging))]
+        comparison = asked(tuple(servers), chats)
+        with pytest.raises(ModelError):
+            judge_pairs(None, comparison, tmp_path / "r.json", None, [], lambda *_: None, lambda _: None)
+        assert not (tmp_path / "r.json").exists()
+        kept = (tmp_path / "r.pairs.jsonl").read_text().splitlines()
+        assert [json.loads(line)["pair"]["request"] for line in kept[1:]] == [f"Room {n}?" for n in range(7)]
+        asked_for += ["enough"] * 50
+        before = len(servers[1].requests)
+        report = judge_pairs(None, comparison, tmp_path / "r.json", None, [], lambda *_: None, lambda _: None)
+        assert report["n"] == NUM_ROWS
+        assert len(servers[1].requests) - before == NUM_ROWS - 7
+
+
+def test_other_data_or_another_judge_is_asked_anew(tmp_path: Path, chats: Path, servers: Any) -> None:
+    comparison = asked(servers, chats)
+    judge_pairs(None, comparison, tmp_path / "r.json", None, [], lambda *_: None, lambda _: None)
+    before = len(servers[0].requests)
+    write(chats, [{"messages": [{"role": "user", "content": f"Key {n}?"}, {"role": "assistant", "content": "Yes."}]} for n in range(4)])
+    assert judge_pairs(None, comparison, tmp_path / "r.json", None, [], lambda *_: None, lambda _: None)["n"] == 4
+    assert len(servers[0].requests) == before + 4
+
+
+def test_texts_are_judged_too(tmp_path: Path, servers: Any) -> None:
+    data = write(tmp_path / "rows.jsonl", [{"text": f"long text {n}", "target": "short"} for n in range(4)])
+    report = judge_pairs(None, asked(servers, data, "summarize"), tmp_path / "r.json", None, [], lambda *_: None, lambda _: None)
+    assert report["judge"]["wins"] == 4
+    assert servers[0].requests[0]["messages"][-1]["content"] == "Summarize this text.\n\nlong text 0"
+
+
+def test_what_cannot_be_judged_is_told_before_anybody_is_asked(tmp_path: Path, chats: Path, servers: Any) -> None:
+    with pytest.raises(ConfigError, match="for the tasks chat, summarize, rewrite"):
+        judge_pairs(None, asked(servers, chats, "tools"), tmp_path / "r.json", None, [], lambda *_: None, lambda _: None)
+    with pytest.raises(DataError, match="holds one row; a comparison needs two or more"):
+        one = write(tmp_path / "one.jsonl", [{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes."}]}])
+        judge_pairs(None, asked(servers, one), tmp_path / "r.json", None, [], lambda *_: None, lambda _: None)
+    assert [len(server.requests) for server in servers] == [0, 0, 0]
+
+
+def test_the_command(tmp_path: Path, chats: Path, servers: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    given = asked(servers, chats)
+    command = ["evaluate", "--task", "chat", "--data", str(chats), "--model", given.model, "--judge", str(given.judge)]
+    assert run(command) == 2
+    assert "give `--against`" in capsys.readouterr().err
+    assert run([*command, "--against", given.against, "--out", str(tmp_path / "r.json"), "--sheet", str(tmp_path / "s.csv")]) == 0
+    shown = capsys.readouterr()
+    assert f"judge: {NUM_ROWS} won, 0 lost, 0 tied of {NUM_ROWS}" in shown.out
+    assert "`better` takes first, second or tie" in " ".join(shown.err.split())
+    assert (tmp_path / "s.csv").is_file()
