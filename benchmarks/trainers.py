@@ -37,7 +37,7 @@ Figures = dict[str, float]
 def rival_command(trainer: str) -> list[str]:
     """How a rival is run; what it needs is installed first."""
     if trainer == "llamafactory":
-        return [str(rival_python("llamafactory", "llamafactory==0.9.5")), str(RIVALS / "llamafactory_sft.py")]
+        return [str(rival_python("llamafactory", "llamafactory==0.9.5", "transformers==4.57.3")), str(RIVALS / "llamafactory_sft.py")]
     python = rival_python("trl", "torch==2.13.0", "trl==1.16.0", "peft==0.21.2", "transformers==5.23.0")
     return [str(python), str(RIVALS / "trainer_sft.py"), "--trainer", trainer]
 

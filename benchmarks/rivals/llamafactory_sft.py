@@ -26,6 +26,7 @@ settings: dict[str, Any] = {
     "do_train": True,
     "model_name_or_path": given["model"],
     "template": "empty",
+    "dataset": "given",  # asked for, and not looked at where token ids are given
     "tokenized_path": str(arguments.scratch / "data"),
     "cutoff_len": 2048,
     "finetuning_type": arguments.method,

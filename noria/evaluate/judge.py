@@ -46,6 +46,8 @@ class Pair(Record):
     request: str
     model: str
     against: str
+    num_cut: int = 0
+    """How many of the two answers were ended by their length."""
 
 
 class Judged(Record):
@@ -53,6 +55,8 @@ class Judged(Record):
 
     id: str
     orders: tuple[Side | None, Side | None]
+    asked: bool = True
+    """False of equal answers, which are a tie unasked."""
 
     @property
     def better(self) -> Side:
@@ -63,7 +67,7 @@ class Judged(Record):
 def judged(judge: Generator, pair: Pair) -> Judged:
     """Ask in both orders; equal answers are a tie unasked. Raises ModelError, DataError."""
     if pair.model == pair.against:
-        return Judged(id=pair.id, orders=("tie", "tie"))
+        return Judged(id=pair.id, orders=("tie", "tie"), asked=False)
     ahead = _asked(judge, pair.request, pair.model, pair.against, {"A": "model", "B": "against", "tie": "tie"})
     behind = _asked(judge, pair.request, pair.against, pair.model, {"A": "against", "B": "model", "tie": "tie"})
     return Judged(id=pair.id, orders=(ahead, behind))
@@ -90,8 +94,9 @@ def verdict(pairs: Sequence[Pair], better: Mapping[str, Side]) -> dict[str, Any]
 
 
 def consistency(found: Sequence[Judged]) -> float:
-    """Share of pairs on which both orders say the same."""
-    return sum(one.orders[0] is not None and one.orders[0] == one.orders[1] for one in found) / len(found)
+    """Share of pairs that were asked about on which both orders say the same; 1 where there were none."""
+    asked = [one.orders for one in found if one.asked]
+    return sum(first is not None and first == second for first, second in asked) / len(asked) if asked else 1.0
 
 
 def agreement(one: Mapping[str, Side], other: Mapping[str, Side]) -> dict[str, float]:

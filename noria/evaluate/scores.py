@@ -148,8 +148,8 @@ def _scored(rows: Sequence[ScoreExample], predictions: Sequence[Mapping[str, Any
 
 
 def _correlated(name: str, x: Floats, y: Floats) -> Counted:
-    """Columns: x, y, their squares, their product, and the rows; both off their means, so that nothing is lost in sums of squares."""
-    x, y = x - x.mean(), y - y.mean()
+    """Columns: x, y, their squares, their product, and the rows; both off their means and in their own spread, so that sums lose nothing."""
+    x, y = ((of - of.mean()) / (of.std() or 1.0) for of in (x, y))
     return Counted.of("ratio", np.column_stack([x, y, x * x, y * y, x * y, np.ones(len(x))]), {name: counted.correlation})
 
 

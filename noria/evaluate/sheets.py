@@ -1,16 +1,18 @@
 """Sheets by which people judge two answers blind: CSV files that any spreadsheet opens.
 
-Out: `id`, `request`, `first`, `second`, and empty columns `better` and `comment`. Which model stands first is drawn by the pair's id, so a filled
-sheet is read back without a key. In: the same file with first, second or tie in `better`; rows left empty are passed over.
+Out: `id`, `request`, `first`, `second`, and empty columns `better` and `comment`. The id is made of request and answers, and which model stands first
+is drawn by it: a filled sheet is read back without a key, and only for the answers it shows. In: the same file with first, second or tie in `better`;
+rows left empty are passed over.
 """
 
 import csv
 import hashlib
 import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from noria.errors import DataError
+from noria.errors import ConfigError, DataError
 from noria.evaluate.judge import Pair, Side
 from noria.store import write_file
 
@@ -20,19 +22,22 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_sheet(pairs: Sequence[Pair], path: Path) -> None:
-    """Write an empty sheet. Raises StoreError."""
+    """Write an empty sheet. Raises ConfigError where another file stands there, StoreError."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
     for pair in pairs:
-        answers = (pair.model, pair.against) if _model_first(pair.id) else (pair.against, pair.model)
-        writer.writerow([*map(_cell, (pair.id, pair.request, *answers)), "", ""])
-    write_file(path, ["\ufeff", text.getvalue()])  # the mark by which spreadsheets know UTF-8
+        answers = (pair.model, pair.against) if _model_first(pair) else (pair.against, pair.model)
+        writer.writerow([_key(pair), *map(_cell, (pair.request, *answers)), "", ""])
+    whole = "\ufeff" + text.getvalue()  # the mark by which spreadsheets know UTF-8
+    if path.exists() and path.read_bytes() != whole.encode():
+        raise ConfigError(f"'{path}' is there already and may hold what people wrote. Give another name with `--sheet`.")
+    write_file(path, [whole])
 
 
 def read_sheet(path: Path, pairs: Sequence[Pair]) -> dict[str, Side]:
     """What a person said of the pairs. Raises DataError with the line of what cannot be read."""
-    known = {_cell(pair.id): pair.id for pair in pairs}
+    known = {_key(pair): pair for pair in pairs}
     found: dict[str, Side] = {}
     for line, row in _rows(path):
         said = row["better"].strip().lower()
@@ -42,8 +47,8 @@ def read_sheet(path: Path, pairs: Sequence[Pair]) -> dict[str, Side]:
             raise DataError(f"'{path}' line {line}: there is no pair {row['id']!r:.60}. Fill a sheet of the same comparison.")
         if said not in ("first", "second", "tie"):
             raise DataError(f"'{path}' line {line}: `better` is {said!r:.60}; allowed: first, second, tie, or nothing.")
-        pair_id = known[row["id"]]
-        found[pair_id] = "tie" if said == "tie" else "model" if (said == "first") == _model_first(pair_id) else "against"
+        pair = known[row["id"]]
+        found[pair.id] = "tie" if said == "tie" else "model" if (said == "first") == _model_first(pair) else "against"
     if not found:
         raise DataError(f"'{path}' has no verdicts. Write first, second or tie into the column `better`.")
     return found
@@ -64,8 +69,16 @@ def _rows(path: Path) -> list[tuple[int, Mapping[str, str]]]:
         raise DataError(f"'{path}' line {reader.line_num}: {error}. Save the sheet as CSV.") from error
 
 
-def _model_first(pair_id: str) -> bool:
-    return hashlib.sha256(pair_id.encode()).digest()[0] % 2 == 0
+def _hash(pair: Pair) -> str:
+    return hashlib.sha256(json.dumps([pair.id, pair.request, pair.model, pair.against]).encode()).hexdigest()
+
+
+def _key(pair: Pair) -> str:
+    return f"p-{_hash(pair)[:12]}"  # a bare number spreadsheets would write anew in their own way
+
+
+def _model_first(pair: Pair) -> bool:
+    return int(_hash(pair)[-1], 16) % 2 == 0
 
 
 def _cell(text: str) -> str:

@@ -139,7 +139,7 @@ def _encoder(job: Job) -> BaseModel:
 
 def _searched(job: Job, num_trials: int) -> Tuned:
     if job.writes or job.settings.get("method") in (*get_args(UntrainedMethod), "best"):
-        raise ConfigError("`--search` is for classify, tag and answer by a method that trains. Leave it out.")
+        raise ConfigError("`--search` is for classify, score, embed, tag and answer by a method that trains. Leave it out.")
     from noria.lifecycle.search import search
 
     config, base, kind = checked(TaskConfig, job.settings, "--set"), _encoder(job), head_task(job.task)

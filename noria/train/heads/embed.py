@@ -1,7 +1,8 @@
 """Sentence embedding: texts are drawn to what belongs to them, and away from what belongs to the other texts of the batch.
 
 L = -sum_i log( exp(x_i y_i / t) / sum_j exp(x_i y_j / t) ) with the vectors x of the texts and y of all positives and negatives of the batch
-(Henderson et al. 2017; van den Oord et al. 2018). A candidate that reads as the row's own positive is no negative.
+(Henderson et al. 2017; van den Oord et al. 2018). A candidate that reads as the row's own positive is no negative, nor is another positive of the
+same text.
 """
 
 import json
@@ -13,8 +14,10 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from noria.data import EmbedExample
 from noria.engine.heads import Embedder, Input
 from noria.engine.heads.embedder import POSITIVE, TEXT
+from noria.errors import ConfigError, DataError
 from noria.store import write_file
 from noria.train.heads.head import padded
 from noria.train.objective import Loss
@@ -48,41 +51,52 @@ class Embed(Embedder):
 
 
 def _alike(inputs: Sequence[Input], given: Sequence[int], targets: torch.Tensor) -> torch.Tensor:
-    """Where a candidate is another copy of a text's own positive: (texts, candidates)."""
+    """Where a candidate is another copy of a text's own positive, or a positive of an equal text: (texts, candidates)."""
     ids: dict[tuple[int, ...], int] = {}
+    texts = {one.row: ids.setdefault(one.token_ids, len(ids)) for one in inputs if one.target == TEXT}
     numbers = torch.tensor([ids.setdefault(inputs[place].token_ids, len(ids)) for place in given], device=targets.device)
-    alike = numbers[targets][:, None] == numbers[None]
+    belongs = torch.tensor([texts[inputs[place].row] if inputs[place].target == POSITIVE else -1 for place in given], device=targets.device)
+    alike = (numbers[targets][:, None] == numbers[None]) | (belongs[targets][:, None] == belongs[None])
     alike[torch.arange(len(targets)), targets] = False
     return alike
 
 
 class RowSteps:
-    """Steps of `batch` rows with all their texts, which go through the model together: each is a negative to the others."""
+    """Steps of about `batch` rows with all their texts, which go through the model together: each is a negative to the others."""
 
     def __init__(self, head: Embed, inputs: Sequence[Input], batch: int, seed: int) -> None:
         rows: dict[int, list[Input]] = {}
         for one in inputs:
             rows.setdefault(one.row, []).append(one)
         self._head, self._rows, self._seed = head, list(rows.values()), seed
-        self._batch = min(batch, len(self._rows))
-        self.per_epoch = len(self._rows) // self._batch
+        self.per_epoch = max(1, len(self._rows) // batch)
         self._epoch: tuple[int, list[int]] | None = None
 
     def step(self, number: int) -> Step:
         epoch, at = divmod(number, self.per_epoch)
         if self._epoch is None or self._epoch[0] != epoch:
             self._epoch = epoch, random.Random(f"{self._seed}/{epoch}").sample(range(len(self._rows)), len(self._rows))
-        rows = self._epoch[1][at * self._batch : (at + 1) * self._batch]
+        begin, end = (len(self._rows) * place // self.per_epoch for place in (at, at + 1))
+        rows = self._epoch[1][begin:end]
         chosen = [one for row in rows for one in self._rows[row]]
         num_tokens = sum(len(one.token_ids) for one in chosen)
         return Step(micro_batches=[MicroBatch(self._head.loss, chosen)], weight=self._head.weight(chosen), num_tokens=num_tokens)
 
 
-def write_modules(head: Embed, folder: Path) -> None:
+def check_pairs(rows: Sequence[EmbedExample], path: object, batch: int) -> None:
+    """Refuse what nothing can be learnt from: a text is told apart from others by them. Raises DataError, ConfigError."""
+    if any(row.negatives for row in rows):
+        return
+    if len({row.positive for row in rows}) < 2:
+        raise DataError(f"'{path}' has one positive only and no negatives: there is nothing to tell apart. Add rows with other positives.")
+    if batch < 2:
+        raise ConfigError("`batch` is 1, but a text learns from the others of its batch. Give 2 or more.")
+
+
+def write_modules(head: Embed, width: int, folder: Path) -> None:
     """What sentence-transformers reads beside the model: mean of the tokens, length one, the text before. Raises StoreError."""
     kinds = ("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")
     modules = [{"idx": n, "name": str(n), "path": path, "type": f"sentence_transformers.models.{kind}"} for n, (kind, path) in enumerate(kinds)]
-    width = json.loads((folder / "config.json").read_text(encoding="utf-8"))["hidden_size"]
     files: dict[str, Any] = {
         "modules.json": modules,
         "1_Pooling/config.json": {"word_embedding_dimension": width, "pooling_mode_mean_tokens": True},

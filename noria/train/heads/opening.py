@@ -7,7 +7,7 @@ from typing import Any, cast, get_args
 import torch
 from safetensors import SafetensorError
 
-from noria.data import ClassifyExample, Example, ScoreExample, TagExample
+from noria.data import ClassifyExample, EmbedExample, Example, ScoreExample, TagExample
 from noria.data.examples import HeadTask
 from noria.data.tag_schemes import scheme_of
 from noria.engine.heads import HeadFile, Wrap
@@ -17,7 +17,7 @@ from noria.model import BaseModel, load_tokenizer, plain_checkpoint
 from noria.train.dropout import use_dropout
 from noria.train.heads.answer import Answer
 from noria.train.heads.classify import Classify, balanced, labels_of
-from noria.train.heads.embed import Embed
+from noria.train.heads.embed import Embed, check_pairs
 from noria.train.heads.head import Head
 from noria.train.heads.pooling import add_mean_layer, pools_by_mean
 from noria.train.heads.score import Score, center_and_spread
@@ -73,6 +73,9 @@ def _head_of(config: TaskConfig, task: str, base: BaseModel, path: Path, rows: S
         weights = balanced(typed, labels) if config.class_weights == "balanced" and not several else ()
         return Classify(tokenizer, wrap, labels, several, config.label_smoothing, weights, with_kinds)
     if task == "embed":
+        if getattr(settings, "is_encoder_decoder", False):
+            raise ModelError(f"'{base.name}' is an encoder with a decoder, which gives no vector of a text. Name an encoder with `--base`.")
+        check_pairs(cast(Sequence[EmbedExample], rows), path, config.batch)
         return Embed(tokenizer, wrap, text_before(folder), with_kinds)
     if task == "score":
         return Score(tokenizer, wrap, *center_and_spread(cast(Sequence[ScoreExample], rows), path), with_kinds)

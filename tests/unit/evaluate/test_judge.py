@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from noria.errors import DataError
+from noria.errors import ConfigError, DataError
 from noria.evaluate.judge import Judged, Pair, Side, agreement, consistency, judged, majority, verdict
 from noria.evaluate.sheets import read_sheet, write_sheet
 from noria.schema import GenerationRequest
@@ -52,7 +52,9 @@ def test_what_has_no_end_is_a_tie_and_counted_as_unread() -> None:
 
 
 def test_equal_answers_are_not_asked_about() -> None:
-    assert judged(ScriptedGenerator(), PAIRS[0].model_copy(update={"against": PAIRS[0].model})).better == "tie"
+    one = judged(ScriptedGenerator(), PAIRS[0].model_copy(update={"against": PAIRS[0].model}))
+    assert (one.better, one.asked) == ("tie", False)
+    assert consistency([one, Judged(id="b", orders=("model", "against"))]) == 0
 
 
 def test_wins_and_losses_are_tested_in_pairs() -> None:
@@ -106,32 +108,38 @@ def test_sheets_are_blind_and_read_back_without_a_key(tmp_path: Path) -> None:
     found = read_sheet(tmp_path / "sheet.csv", PAIRS)
     assert len(found) == 32
     assert set(found.values()) == {"model"}
+    with pytest.raises(ConfigError, match="may hold what people wrote"):
+        write_sheet(PAIRS, tmp_path / "sheet.csv")
+    with pytest.raises(DataError, match="there is no pair"):
+        read_sheet(tmp_path / "sheet.csv", [pair.model_copy(update={"against": "others"}) for pair in PAIRS])
 
 
 @pytest.mark.parametrize("hostile", ['=HYPERLINK("http://x")', "+1", "-1", "@cmd", 'a,"b"\nc', "\ttab"])
 def test_answers_are_no_formulas_and_survive_the_sheet(tmp_path: Path, hostile: str) -> None:
-    pairs = [Pair(id=hostile, group="g", request="Say.", model=hostile, against="x")]
+    pairs = [Pair(id="1:1", group="g", request=hostile, model=hostile, against="x")]
     write_sheet(pairs, tmp_path / "sheet.csv")
     with (tmp_path / "sheet.csv").open(encoding="utf-8-sig", newline="") as file:
         [row] = csv.DictReader(file)
-    assert not any(row[name].startswith(("=", "+", "-", "@", "\t")) for name in ("id", "first", "second"))
+    assert not any(row[name].startswith(("=", "+", "-", "@", "\t")) for name in ("id", "request", "first", "second"))
     assert hostile in (row["first"].removeprefix("'"), row["second"].removeprefix("'"))
     fill(tmp_path / "sheet.csv", "x")
-    assert read_sheet(tmp_path / "sheet.csv", pairs) == {hostile: "against"}
+    assert read_sheet(tmp_path / "sheet.csv", pairs) == {"1:1": "against"}
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("id,better\np0,best\n", "line 2: `better` is 'best'; allowed: first, second, tie"),
+        ("id,better\n{id},best\n", "line 2: `better` is 'best'; allowed: first, second, tie"),
         ("id,better\nother,first\n", "line 2: there is no pair 'other'"),
-        ("id;better\np0;first\n", "has no column `id`"),
-        ("id,better\np0,\n", "has no verdicts"),
+        ("id;better\n{id};first\n", "has no column `id`"),
+        ("id,better\n{id},\n", "has no verdicts"),
         ("", "has no column `id`"),
     ],
 )
 def test_a_wrong_sheet_gets_one_sentence(tmp_path: Path, text: str, told: str) -> None:
-    (tmp_path / "sheet.csv").write_text(text, encoding="utf-8")
+    write_sheet(PAIRS[:1], tmp_path / "made.csv")
+    made = (tmp_path / "made.csv").read_text(encoding="utf-8-sig").splitlines()[1].split(",")[0]
+    (tmp_path / "sheet.csv").write_text(text.replace("{id}", made), encoding="utf-8")
     with pytest.raises(DataError, match=told):
         read_sheet(tmp_path / "sheet.csv", PAIRS)
 

@@ -8,8 +8,9 @@ import torch
 
 from noria.data import EmbedExample
 from noria.engine.heads import Wrap
+from noria.errors import NoriaError
 from noria.model import Tokenizer, train_tokenizer
-from noria.train.heads.embed import TEMPERATURE, Embed, RowSteps
+from noria.train.heads.embed import TEMPERATURE, Embed, RowSteps, check_pairs
 
 
 class Table:
@@ -53,13 +54,32 @@ def test_a_copy_of_a_positive_is_no_negative(words: Tokenizer) -> None:
     assert float(head.loss(model, inputs).total) == pytest.approx(0.0, abs=1e-6)
 
 
+def test_another_positive_of_the_same_text_is_no_negative(words: Tokenizer) -> None:
+    head, model = Embed(words, Wrap.of(words, 32)), Table(words.vocab_size)
+    inputs = head.inputs([EmbedExample(text="ab", positive="ba"), EmbedExample(text="ab", positive="aab")])
+    assert float(head.loss(model, inputs).total) == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch", "told"),
+    [
+        ([EmbedExample(text="a", positive="x"), EmbedExample(text="b", positive="x")], 8, "has one positive only and no negatives"),
+        ([EmbedExample(text="a", positive="x"), EmbedExample(text="b", positive="y")], 1, "`batch` is 1"),
+    ],
+)
+def test_what_tells_nothing_apart_is_refused(rows: list[EmbedExample], batch: int, told: str) -> None:
+    with pytest.raises(NoriaError, match=told):
+        check_pairs(rows, "train.jsonl", batch)
+    check_pairs([rows[0].model_copy(update={"negatives": ("z",)})], "train.jsonl", 1)
+
+
 def test_every_row_is_in_an_epoch_once_with_all_its_texts(words: Tokenizer) -> None:
     head = Embed(words, Wrap.of(words, 32), before="ab: ")
-    rows = [EmbedExample(text="ab " * n, positive="ba") for n in range(1, 9)]
+    rows = [EmbedExample(text="ab " * n, positive="ba") for n in range(1, 10)]
     inputs = head.inputs(rows)
     assert all(len(one.token_ids) > 3 for one in inputs), "the text before stands there"
     steps = RowSteps(head, inputs, 4, seed=0)
     assert steps.per_epoch == 2
     seen = [one.row for number in range(2) for micro in steps.step(number).micro_batches for one in micro.items]
-    assert sorted(seen) == sorted([*range(8), *range(8)])
-    assert steps.step(1).weight == 4
+    assert sorted(seen) == sorted([*range(9), *range(9)])
+    assert {steps.step(number).weight for number in range(2)} == {4, 5}
