@@ -56,6 +56,8 @@ class TaskConfig(Section):
     """Whether transitions between tags are learnt (tag)."""
     rank: int = Field(default=16, ge=1, le=512)
     """Rank of the adapters; their scale is twice the rank."""
+    bidirectional: bool = False
+    """Whether a decoder reads every text in both directions instead of from left to right, as taggers and classifiers may."""
     top_layers: int | None = Field(default=None, ge=1)
     """How many of the last layers learn beside the head; None: all."""
     embeddings: bool | None = None

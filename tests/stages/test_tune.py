@@ -318,6 +318,34 @@ def test_a_decoder_tells_intents_apart(tmp_path: Path, kind: Literal["llama", "g
             assert theirs.config.id2label[int(theirs(torch.tensor([one.token_ids])).logits.argmax())] == label
 
 
+def test_a_decoder_that_reads_in_both_directions_sees_what_comes(tmp_path: Path) -> None:
+    """The tag of a token is told by the next one alone: from left to right nothing can be known."""
+    rng = random.Random(31)
+    rows = [
+        {"tokens": ["river", following], "tags": ["B-X" if following == "ahead" else "O", "O"]} for following in rng.choices(["ahead", "past"], k=120)
+    ]
+    words = train_tokenizer("bpe", [" ".join(row["tokens"]) for row in rows], 270, "clm", at_most=True)
+    special = {"bos": words.bos_id, "eos": words.eos_id, "pad": words.pad_id}
+    config = make_config(
+        "llama", Shape(width=32, num_layers=2, num_heads=2, context=32), words.vocab_size, {n: i for n, i in special.items() if i is not None}
+    )
+    new_model(config, 0).save_pretrained(tmp_path / "base")
+    words.save(tmp_path / "base")
+    given = {"base": str(tmp_path / "base"), "crf": False, "learning_rate": 3e-3, "epochs": 6.0}
+    found = {}
+    for bidirectional in (False, True):
+        (tmp_path / str(bidirectional)).mkdir()
+        made, _ = tuned(tmp_path / str(bidirectional), "tag", rows[:80], rows[80:], bidirectional=bidirectional, **given)
+        found[bidirectional] = made.metrics["token_accuracy"]
+    assert found[True] == 1
+    assert found[False] < 0.9
+    out = tmp_path / "True" / "out"
+    assert json.loads((out / "config.json").read_text())["is_causal"] is False
+    data = write(tmp_path / "ask.jsonl", [{"tokens": ["river", "ahead"]}, {"tokens": ["river", "past"]}])
+    predict_file(str(out), "tag", data, tmp_path / "said.jsonl", lambda *_: None)
+    assert [json.loads(line)["tags"][0] for line in (tmp_path / "said.jsonl").read_text().splitlines()] == ["B-X", "O"]
+
+
 def test_a_label_that_all_rows_have_is_fitted_without_a_bias_too(tmp_path: Path) -> None:
     rows = [{**row, "label": [row["label"], "all"]} for row in intents(random.Random(1), 32)]
     made, _ = tuned(tmp_path, "classify", rows, rows[:8], base=decoder("llama", tmp_path / "base"), method="head")

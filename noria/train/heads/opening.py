@@ -95,6 +95,8 @@ def new_model(config: TaskConfig, head: Head, base: BaseModel) -> Any:
     for name in (*_INTO_RESIDUAL, *_IN_ATTENTION):
         if config.dropout is not None and hasattr(settings, name):
             setattr(settings, name, config.dropout)
+    if config.bidirectional:
+        settings.is_causal = False  # stands in the folder's configuration: it is read so wherever it is loaded
     torch.manual_seed(config.seed)
     transformers.logging.set_verbosity_error()  # new layers are what was asked for, not a warning
     transformers.logging.disable_progress_bar()
@@ -103,6 +105,8 @@ def new_model(config: TaskConfig, head: Head, base: BaseModel) -> Any:
     except _UNREADABLE as error:
         raise ModelError(f"The model in '{folder}' cannot serve the task {head.task!r}: {error!s:.300}. Name another `--base`.") from error
     model.config.pad_token_id = head.tokenizer.pad_id
+    if config.bidirectional and not _reads_ahead(model):
+        raise ModelError(f"'{base.name}' reads from left to right and cannot be told otherwise. Leave `bidirectional` out.")
     if config.dropout and not any(hasattr(settings, name) for name in _INTO_RESIDUAL):
         use_dropout(model, config.dropout)
     if model.config.model_type == "bert" and pools_by_mean(folder) and isinstance(head, Classify | Score):
@@ -110,6 +114,14 @@ def new_model(config: TaskConfig, head: Head, base: BaseModel) -> Any:
     if isinstance(head, Tag) and head.crf:
         model.add_module(TRANSITIONS_NAME, head.transitions)
     return model
+
+
+@torch.no_grad()
+def _reads_ahead(model: Any) -> bool:
+    """Whether the first token's state depends on the second."""
+    model.eval()
+    one, other = (model.base_model(input_ids=torch.tensor([[1, second]])).last_hidden_state[0, 0] for second in (2, 3))
+    return not torch.equal(one, other)
 
 
 def _config_of(folder: Path, **settings: Any) -> Any:
