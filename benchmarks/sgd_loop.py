@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from _harness import print_figures, write_results
-from trainers import beside, rival_command, run
+from trainers import beside
 
 from noria.agent.hints import hints
 from noria.config import Project
@@ -41,6 +41,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--no-wheel", action="store_true", help="leave out the project that is improved")
     parser.add_argument("--no-curve", action="store_true", help="leave out the learning curve")
     parser.add_argument("--no-trl", action="store_true", help="leave out the comparison of training speed")
+    parser.add_argument("--rounds", type=int, default=1, help="of the comparison of training speed; figures are medians")
     parser.add_argument("--out", type=Path, help="folder of the work; an interrupted run goes on there (default: a temporary one)")
     return parser.parse_args()
 
@@ -229,13 +230,10 @@ def curve_point(count: int, data: Path, epochs: float, scratch: Path) -> dict[st
     return {f"exact_at_{count}": found["exact_calls"], f"name_at_{count}": found["named_calls"]}
 
 
-def beside_trl(data: Path, scratch: Path) -> dict[str, float]:
+def beside_trl(data: Path, scratch: Path, rounds: int) -> dict[str, float]:
     """Useful tokens a second and held-out loss after one pass over the same examples: Noria, and TRL at its best and as it comes."""
     rows = [json.loads(line) for line in (data / "train" / "chat.jsonl").read_text(encoding="utf-8").splitlines()]
-    figures = beside(rows, ["trl"], scratch)
-    as_it_comes = run("trl_default_full", [*rival_command("trl"), "--method", "full", "--settings", "default"], scratch / "given.json")
-    figures |= {f"trl_default_full_{key}": value for key, value in as_it_comes.items()}
-    return figures | {"ratio_to_trl_default_full": figures["noria_full_tokens_per_second"] / as_it_comes["tokens_per_second"]}
+    return beside(rows, ["trl"], scratch, rounds)
 
 
 def part(scratch: Path, name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -258,7 +256,7 @@ def main() -> None:
         report("sgd_loop", figures)
         epochs = figures["train_epochs"]
     if not arguments.no_trl:
-        report("sgd_trl", part(scratch, "trl", lambda: beside_trl(data, scratch / "trl")))
+        report("sgd_trl", part(scratch, "trl", lambda: beside_trl(data, scratch / "trl", arguments.rounds)))
     curve: dict[str, Any] = {"epochs": epochs}
     for count in () if arguments.no_curve else CURVE:
         curve |= part(scratch, f"curve-{count}", partial(curve_point, count, data, epochs, scratch))

@@ -43,11 +43,14 @@ def rival_command(trainer: str) -> list[str]:
 
 
 def commands(rivals: Iterable[str]) -> dict[str, list[str]]:
-    """Every run by its name: Noria first, then each rival in each of its settings."""
-    runs = {f"noria_{method}": [sys.executable, str(RIVALS / "noria_sft.py"), "--method", method] for method in METHODS}
-    for trainer in rivals:
-        command = rival_command(trainer)
-        runs |= {f"{trainer}_{way}_{method}": [*command, "--method", method, "--settings", way] for method in METHODS for way in SETTINGS}
+    """Every run by its name: for each method Noria first, then each rival in each of its settings; full tuning by TRL as it comes too."""
+    rival = {trainer: rival_command(trainer) for trainer in rivals}
+    runs: dict[str, list[str]] = {}
+    for method in METHODS:
+        runs[f"noria_{method}"] = [sys.executable, str(RIVALS / "noria_sft.py"), "--method", method]
+        if method == "full" and "trl" in rival:
+            runs["trl_default_full"] = [*rival["trl"], "--method", "full", "--settings", "default"]
+        runs |= {f"{name}_{way}_{method}": [*command, "--method", method, "--settings", way] for name, command in rival.items() for way in SETTINGS}
     return runs
 
 
@@ -100,6 +103,8 @@ def ratios(figures: Figures, rivals: Sequence[str]) -> Figures:
         found |= {f"ratio_to_{trainer}_best_{method}": own / speed for trainer, speed in speeds.items()}
         if len(rivals) > 1:
             found[f"ratio_to_best_{method}"] = own / max(speeds.values())
+        if f"trl_default_{method}_tokens_per_second" in figures:
+            found[f"ratio_to_trl_default_{method}"] = own / figures[f"trl_default_{method}_tokens_per_second"]
         memory = min(figures[f"{trainer}_{way}_{method}_gigabytes"] for trainer, way in fastest.items())
         found[f"ratio_memory_{method}"] = figures[f"noria_{method}_gigabytes"] / memory
     return found

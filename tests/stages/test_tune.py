@@ -320,15 +320,11 @@ def test_a_decoder_tells_intents_apart(tmp_path: Path, kind: Literal["llama", "g
 
 def test_a_decoder_that_reads_in_both_directions_sees_what_comes(tmp_path: Path) -> None:
     """The tag of a token is told by the next one alone: from left to right nothing can be known."""
-    rng = random.Random(31)
-    rows = [
-        {"tokens": ["river", following], "tags": ["B-X" if following == "ahead" else "O", "O"]} for following in rng.choices(["ahead", "past"], k=120)
-    ]
+    following = random.Random(31).choices(["ahead", "past"], k=120)
+    rows = [{"tokens": ["river", word], "tags": ["B-X" if word == "ahead" else "O", "O"]} for word in following]
     words = train_tokenizer("bpe", [" ".join(row["tokens"]) for row in rows], 270, "clm", at_most=True)
-    special = {"bos": words.bos_id, "eos": words.eos_id, "pad": words.pad_id}
-    config = make_config(
-        "llama", Shape(width=32, num_layers=2, num_heads=2, context=32), words.vocab_size, {n: i for n, i in special.items() if i is not None}
-    )
+    special = {name: i for name, i in {"bos": words.bos_id, "eos": words.eos_id, "pad": words.pad_id}.items() if i is not None}
+    config = make_config("llama", Shape(width=32, num_layers=2, num_heads=2, context=32), words.vocab_size, special)
     new_model(config, 0).save_pretrained(tmp_path / "base")
     words.save(tmp_path / "base")
     given = {"base": str(tmp_path / "base"), "crf": False, "learning_rate": 3e-3, "epochs": 6.0}
