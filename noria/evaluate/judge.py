@@ -115,6 +115,7 @@ def majority(sheets: Sequence[Mapping[str, Side]]) -> dict[str, Side]:
     """What most people say of each pair; a tie where no side has most."""
     found: dict[str, Side] = {}
     for pair_id in dict.fromkeys(pair_id for sheet in sheets for pair_id in sheet):
-        ranked = Counter(sheet[pair_id] for sheet in sheets if pair_id in sheet).most_common(2)
+        said: list[Side] = [sheet[pair_id] for sheet in sheets if pair_id in sheet]
+        ranked = Counter(said).most_common(2)
         found[pair_id] = "tie" if len(ranked) > 1 and ranked[0][1] == ranked[1][1] else ranked[0][0]
     return found

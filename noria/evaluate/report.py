@@ -70,7 +70,7 @@ def said_of(prediction: Mapping[str, Any]) -> str:
     for name in ("label", "answer", "target"):
         if name in prediction:
             return str(prediction[name]) or "(none)"
-    if prediction.keys() == {"score"}:
+    if set(prediction) == {"score"}:
         return f"{prediction['score']:g}"
     values = prediction.get("labels", prediction.get("tags", ()))
     return ", ".join(values) if "labels" in prediction else " ".join(values)
