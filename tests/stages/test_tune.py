@@ -168,7 +168,7 @@ def test_texts_come_near_to_what_belongs_to_them(tmp_path: Path, method: str) ->
     rng = random.Random(22)
     following = dict(zip(SUBJECTS, (*SUBJECTS[1:], SUBJECTS[0]), strict=True))
     rows = [{"text": f"{rng.choice(FILLERS)} the {name} {rng.randrange(99)}", "positive": f"about the {following[name]}"} for name in SUBJECTS * 12]
-    made, _ = tuned(tmp_path, "embed", rows[:80], rows[80:], method=method, learning_rate={"lora": 3e-3}.get(method), epochs=6.0)
+    made, _ = tuned(tmp_path, "embed", rows[:80], rows[80:], method=method, epochs={"full": 12.0, "lora": 20.0}[method])
     assert made.metrics["ndcg_at_10"] > 0.9
     out = tmp_path / "out"
     data = write(tmp_path / "ask.jsonl", [{"text": "the boat"}, {"text": "the sauna", "positive": "about the garage"}])

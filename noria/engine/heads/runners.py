@@ -46,7 +46,7 @@ class OpenVINORunner:
     def __call__(self, batch: Batch) -> Mapping[str, Floats]:
         with self._lock:
             found = self._graph({name: value for name, value in batch.items() if name in self._names})
-            return {next(iter(port.names)): np.array(value, dtype=np.float32) for port, value in found.items()}
+            return {name: array for port, value in found.items() for array in [np.array(value, dtype=np.float32)] for name in port.names}
 
 
 def transformers_runner(folder: Path, reader: Reader) -> Runner:

@@ -68,7 +68,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["release", "list"], "No `noria.toml` in"),
         (["release", "list", "--project", "nowhere"], "is no project"),
         (["new", "x", "--template", "castle"], "There is no template 'castle'; allowed: front-desk"),
-        (["evaluate", "--data", "none.jsonl", "--task", "sing"], "`--task` is 'sing'; allowed: tools, chat, suite, classify, tag, answer"),
+        (["evaluate", "--data", "none.jsonl", "--task", "sing"], "`--task` is 'sing'; allowed: tools, chat, suite, classify, score, embed"),
         (["evaluate", "--data", "none.jsonl"], "'none.jsonl' cannot be read"),
     ],
 )

@@ -34,6 +34,8 @@ GOOD: dict[str, list[dict[str, Any]]] = {
     ],
     "tools": [{"messages": [USER, CALL, RESULT, ANSWER], "tools": [BOOK]}],
     "classify": [{"text": "fine", "label": "good"}, {"text": "a", "text_pair": "b", "label": ["x", "y"]}],
+    "score": [{"text": "fine", "score": 4.5}, {"text": "a", "text_pair": "b", "score": -1}],
+    "embed": [{"text": "谁?", "positive": "她"}, {"text": "q", "positive": "a", "negatives": ["b", "c"]}],
     "tag": [{"tokens": ["Ada", "says"], "tags": ["B-PER", "O"]}, {"tokens": ["北", "京"], "tags": ["B-LOC", "E-LOC"]}],
     "answer": [
         {"question": "Where?", "context": "In 北京 today", "answers": {"text": ["北京"], "answer_start": [3]}},
