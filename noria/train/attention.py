@@ -121,7 +121,8 @@ def packed_attention(
     causal = getattr(module, "is_causal", True)
     segments = segments or [Segment(0, query.shape[2])]
     rows = segments if isinstance(segments, Rows) else _rows_alike(segments)
-    query, key = (query * scale).to(value.dtype), key.to(value.dtype)  # rotary positions are float32 where products are bf16
+    query = query if scale == 1.0 else query * scale
+    query, key = query.to(value.dtype), key.to(value.dtype)  # rotary positions are float32 where products are bf16
     written_out = query.device.type == "cpu" and value.shape[-1] == query.shape[-1] and not dropout
     if rows is not None:
         if written_out:
@@ -304,8 +305,11 @@ class _Block:
 
 
 def _blocks(segment: Segment, causal: bool) -> Iterator[_Block]:
-    for start in range(segment.start, segment.end, BLOCK):
-        end = min(start + BLOCK, segment.end)
+    """The segment's queries, `BLOCK` at a time; what is left over joins the last block where it is less than half of one."""
+    num_blocks = max(1, (segment.end - segment.start + BLOCK // 2) // BLOCK)
+    for number in range(num_blocks):
+        start = segment.start + number * BLOCK
+        end = segment.end if number == num_blocks - 1 else start + BLOCK
         yield _Block(slice(start, end), segment.num_before + (end if causal else segment.end) - segment.start, causal)
 
 

@@ -12,6 +12,8 @@ import torch
 from peft.tuners.lora import Linear as AdaptedLinear
 from torch.nn import functional
 
+from noria.train.attention import packed_attention
+
 ADAPTER = "default"
 
 
@@ -53,11 +55,48 @@ class _Norm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight, inverse = ctx.saved_tensors
-        out = gradients[0].float()
-        of_weight = (out * x).mul_(inverse).flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None
-        scaled = out * weight
-        along = (scaled * x).sum(-1, keepdim=True).mul_(inverse**3 / x.shape[-1])
-        return scaled.mul_(inverse).sub_(x * along), of_weight, None, None
+        out, normed = gradients[0].float(), x * inverse
+        shared = out * normed
+        of_weight = shared.flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None
+        along = (shared @ weight)[..., None].div_(x.shape[-1])
+        return (out * weight).addcmul_(normed, along, value=-1).mul_(inverse), of_weight, None, None
+
+
+class _Rotated(torch.autograd.Function):
+    """scale R x for the rotation R of positions (Su et al. 2021): x (1, time, heads, dim) to (1, heads, time, dim), computed in float32.
+
+    `cos` and `sin` are (1, time, dim); the halves of a head are turned against one another.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, scale: float, dtype: torch.dtype) -> torch.Tensor:
+        cos, sin = (part[:, None].float() * scale for part in (cos, sin))
+        ctx.save_for_backward(cos, sin)
+        ctx.kind = x.dtype
+        left, right = sin.chunk(2, -1)
+        return _turned(x.transpose(1, 2), cos, left.neg(), right).to(dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        cos, sin = ctx.saved_tensors
+        left, right = sin.chunk(2, -1)
+        return (
+            _turned(gradients[0], cos, right, left.neg()).transpose(1, 2).to(ctx.kind, memory_format=torch.contiguous_format),
+            None,
+            None,
+            None,
+            None,
+        )
+
+
+def _turned(x: torch.Tensor, cos: torch.Tensor, into_left: torch.Tensor, into_right: torch.Tensor) -> torch.Tensor:
+    """x cos, plus to each half of the last dimension the other half times what is given."""
+    x = x.to(torch.float32, memory_format=torch.contiguous_format)
+    half = x.shape[-1] // 2
+    turned = x * cos
+    turned[..., :half].addcmul_(x[..., half:], into_left)
+    turned[..., half:].addcmul_(x[..., :half], into_right)
+    return turned
 
 
 def use_lean_products(model: torch.nn.Module, dtype: torch.dtype) -> None:
@@ -74,9 +113,33 @@ def use_lean_products(model: torch.nn.Module, dtype: torch.dtype) -> None:
     for layer in linear:
         if id(layer) not in inner and not layer.weight.requires_grad:
             layer.forward = _frozen_forward(layer, dtype)
+    for module in model.modules():
+        if type(module).__name__ in _ROTATING:
+            module.forward = _attention_forward(module, dtype)
     norms: list[Any] = [m for m in model.modules() if type(m).__name__.endswith("RMSNorm") and hasattr(m, "variance_epsilon")]
     for norm in norms:
         norm.forward = _norm_forward(norm, dtype)
+
+
+_ROTATING = ("LlamaAttention", "MistralAttention", "Qwen2Attention")
+"""Layers that rotate queries and keys as they come out of their projections. Where they are given a mask they compute as they came."""
+
+
+def _attention_forward(attention: Any, dtype: torch.dtype) -> Callable[..., Any]:
+    own = attention.forward
+
+    def forward(hidden_states: torch.Tensor, position_embeddings: Any = None, attention_mask: Any = None, **named: Any) -> Any:
+        if not attention.training or attention_mask is not None:
+            return own(hidden_states, position_embeddings, attention_mask, **named)
+        heads = (*hidden_states.shape[:-1], -1, attention.head_dim)
+        query = _Rotated.apply(attention.q_proj(hidden_states).view(heads), *position_embeddings, attention.scaling, dtype)
+        key = _Rotated.apply(attention.k_proj(hidden_states).view(heads), *position_embeddings, 1.0, dtype)
+        value = attention.v_proj(hidden_states).view(heads).transpose(1, 2)
+        dropout, segments = attention.attention_dropout, named.get("segments")
+        seen, _ = packed_attention(attention, query, key, value, None, scaling=1.0, dropout=dropout, segments=segments)
+        return attention.o_proj(seen.flatten(2)), None
+
+    return forward
 
 
 def _adapted_forward(layer: Any, dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:

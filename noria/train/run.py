@@ -217,12 +217,13 @@ class Run:
     def _state(self) -> dict[str, Any]:
         position = {k: getattr(self, k) for k in _POSITION}
         weights = {name: p.detach() for name, p in self.parameters.items()}
-        optimizers = [optimizer.state_dict() for optimizer in self.optimizers]
+        # After the last step no moments are needed: what would be written last is a third as large.
+        optimizers = [] if self.step == self.num_steps else [optimizer.state_dict() for optimizer in self.optimizers]
         return {**position, "watch": self.watch.state(), "weights": weights, "averages": self.averages, "optimizers": optimizers}
 
     def _restore(self, state: dict[str, Any]) -> None:
         checkpoint.restore(self.parameters, state["weights"])
-        for optimizer, theirs in zip(self.optimizers, state["optimizers"], strict=True):
+        for optimizer, theirs in zip(self.optimizers, state["optimizers"], strict=bool(state["optimizers"])):
             optimizer.load_state_dict(placed_state(theirs, optimizer))
         for name in _POSITION:
             setattr(self, name, state[name])

@@ -53,6 +53,15 @@ def test_same_seed_same_weights(tmp_path: Path) -> None:
     assert not same(first, third)
 
 
+def test_a_finished_run_is_taken_up_without_a_step_and_needs_no_moments(tmp_path: Path) -> None:
+    first, _ = tune(tmp_path, epochs=2)
+    [written] = tmp_path.glob("checkpoint-*.pt")
+    assert written.stat().st_size < 1.2 * sum(weight.nbytes for weight in tiny_model().state_dict().values()) + 20_000
+    again, metrics = tune(tmp_path, epochs=2)
+    assert same(first, again)
+    assert metrics["resumed_at_step"] == metrics["num_steps"]
+
+
 class Killed(BaseException):
     pass
 

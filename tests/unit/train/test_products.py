@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from noria.testing.tiny_training import tiny_model
 from noria.train import attention
-from noria.train.attention import Segment, packed_attention
-from noria.train.products import use_lean_products
+from noria.train.attention import Segment, _blocks, packed_attention
+from noria.train.products import _Rotated, use_lean_products
 
 
 def adapted_model() -> torch.nn.Module:
@@ -80,3 +81,38 @@ def test_attention_in_bf16_takes_float32_positions() -> None:
         out, _ = packed_attention(torch.nn.Module(), query, key, value, None)
         expected = torch.nn.functional.scaled_dot_product_attention(query, key, value.float(), is_causal=True, enable_gqa=True)
         torch.testing.assert_close(out.float(), expected.transpose(1, 2), atol=5e-2, rtol=5e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rotation_is_transformers_own(dtype: torch.dtype) -> None:
+    """Values and gradients, the scale of the queries taken in, with halves whose angles differ."""
+    torch.manual_seed(2)
+    x = torch.randn(1, 7, 3, 8).to(dtype).requires_grad_()
+    cos, sin = torch.randn(1, 7, 8), torch.randn(1, 7, 8)
+    found = _Rotated.apply(x, cos, sin, 0.25, dtype)
+    expected = apply_rotary_pos_emb(x.float().transpose(1, 2), x.float().transpose(1, 2), cos, sin)[0] * 0.25
+    assert found.dtype == dtype
+    torch.testing.assert_close(found, expected.to(dtype))
+    upon = torch.randn_like(found)
+    ours, theirs = (torch.autograd.grad(out, x, upon.to(out.dtype))[0] for out in (found, expected))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_layers_that_are_given_a_mask_heed_it() -> None:
+    """A batch with padding: what is behind the mask changes nothing."""
+    model = tiny_model().train()
+    use_lean_products(model, torch.float32)
+    tokens, mask = torch.arange(8).repeat(2, 1) + 3, torch.ones(2, 8, dtype=torch.long)
+    mask[0, :3] = 0
+    other = tokens.clone()
+    other[0, :3] = 50
+    one, two = (model(input_ids=ids, attention_mask=mask).logits[:, 3:] for ids in (tokens, other))
+    torch.testing.assert_close(one, two)
+
+
+def test_blocks_cover_a_segment_and_leave_no_small_rest() -> None:
+    for length in (1, 127, 128, 256, 383, 384, 541, 2048):
+        parts = list(_blocks(Segment(10, 10 + length, (0, 4)), causal=True))
+        assert [i for part in parts for i in range(part.here.start, part.here.stop)] == list(range(10, 10 + length))
+        assert all(part.num_keys == 4 + part.here.stop - 10 for part in parts)
+        assert len(parts) == 1 or min(part.here.stop - part.here.start for part in parts) >= attention.BLOCK // 2
