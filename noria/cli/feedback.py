@@ -24,11 +24,14 @@ def import_(
     as_json: JsonOption = False,
 ) -> None:
     """Import feedback from a file: all of it, or nothing if a line is wrong."""
+    from noria.agent.demonstrations import project_tools
     from noria.feedback import import_file
     from noria.lifecycle.releases import Records
+    from noria.serve.freeze import TOOLS_FILE
 
-    with Records.open(open_project(project)) as records:
-        count = import_file(records.database, file, source, role)
+    opened = open_project(project)
+    with Records.open(opened) as records:
+        count = import_file(records.database, file, source, role, project_tools(opened.root / TOOLS_FILE))
     emit(as_json, {"imported": count}, lambda out: out.print(f"{count} pieces of feedback imported."))
 
 

@@ -1,17 +1,15 @@
 """The endpoints over what is recorded: models, tools, feedback, receipts, conversations, releases, and the state of the server."""
 
-import json
 from functools import cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
 
 from noria import __version__
-from noria.errors import NoriaError, ServeError
-from noria.schema import Release, ToolSpec, Turn
+from noria.agent.demonstrations import UnknownToolError, check_demonstration
+from noria.errors import DataError, NoriaError, ServeError
+from noria.schema import Release
 from noria.serve.heads import ClassifyBody, EmbeddingsBody, Heads
 from noria.serve.metrics import Metrics
 from noria.serve.receipts import conversation_body, receipt_body, release_name
@@ -93,8 +91,7 @@ def _feedback_routes(routes: APIRouter, runtime: Runtime, metrics: Metrics) -> N
     def add_feedback(request: Request, body: FeedbackBody) -> dict[str, Any]:
         if body.role != "user" and not _operator(request):
             raise ServeError(f"Only operators may give feedback in the role '{body.role}'; send `role` 'user'.", 403, "operator_only", "role")
-        turn = runtime.traces.turn(body.receipt)
-        if turn is None:
+        if runtime.traces.turn(body.receipt) is None:
             raise ServeError(
                 f"There is no answer with the receipt {body.receipt!r:.80}. It is the `id` of an answer, and its header `x-noria-receipt`.",
                 404,
@@ -102,7 +99,7 @@ def _feedback_routes(routes: APIRouter, runtime: Runtime, metrics: Metrics) -> N
                 "receipt",
             )
         if body.kind == "demonstration":
-            _check_tools(runtime, turn, body.value)
+            _check_calls(runtime, body)
         stored = runtime.feedback.add(body.receipt, body.kind, body.value, body.source, body.role, body.step)  # type: ignore[arg-type]
         metrics.feedback.labels(stored.kind).inc()
         return {"object": "noria.feedback", **stored.model_dump(mode="json")}
@@ -116,35 +113,13 @@ def _feedback_routes(routes: APIRouter, runtime: Runtime, metrics: Metrics) -> N
         return conversation_body(runtime, conversation_id)
 
 
-def _check_tools(runtime: Runtime, turn: Turn, value: Any) -> None:
-    """A call that should have been made must be one that the agent could make in this turn. Raises ServeError (400)."""
-    calls = value.get("tool_calls") if isinstance(value, dict) else None
-    shown = [step.inputs.get("tools") for step in runtime.traces.steps(turn.id) if step.kind == "model"]
-    if not isinstance(calls, list) or not shown or not isinstance(shown[-1], str):
-        return
-    known = {spec.name: spec for spec in runtime.traces.tools(shown[-1])}
-    for call in calls:
-        function = call.get("function") if isinstance(call, dict) else None
-        name = function.get("name") if isinstance(function, dict) else None
-        if isinstance(name, str) and name not in known:
-            raise ServeError(f"The agent had no tool {name!r:.80} here; it had: {', '.join(known) or 'none'}.", 400, "unknown_tool", "value")
-        if isinstance(name, str) and isinstance(function, dict):
-            _check_arguments(known[name], function.get("arguments"))
-
-
-def _check_arguments(tool: ToolSpec, given: Any) -> None:
-    """Arguments that are learnt from must be ones that the tool takes; an optional one may be null. Raises ServeError (400)."""
+def _check_calls(runtime: Runtime, body: FeedbackBody) -> None:
     try:
-        values = json.loads(given) if isinstance(given, str) else given
-    except ValueError as error:
-        raise ServeError(f"The arguments of `{tool.name}` are not JSON ({error}).", 400, "invalid_value", "value") from error
-    required = tool.parameters.get("required", [])
-    if isinstance(values, dict):
-        values = {name: value for name, value in values.items() if value is not None or name in required}
-    wrong = best_match(Draft202012Validator(tool.parameters).iter_errors(values))
-    if wrong is not None:
-        place = "".join(f"`{part}`: " for part in wrong.path)
-        raise ServeError(f"`{tool.name}` does not take these arguments: {place}{wrong.message:.200}.", 400, "invalid_value", "value")
+        check_demonstration(runtime.traces, runtime.toolbox, body.receipt, body.value)
+    except UnknownToolError as error:
+        raise ServeError(str(error), 400, "unknown_tool", "value") from error
+    except DataError as error:
+        raise ServeError(str(error), 400, "invalid_value", "value") from error
 
 
 def _release_routes(routes: APIRouter, runtime: Runtime, metrics: Metrics) -> None:

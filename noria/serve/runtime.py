@@ -5,15 +5,18 @@ read at each new conversation, so that a promotion needs no restart; if it canno
 """
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, Self
 
+from noria.agent import Toolbox
+from noria.agent.demonstrations import project_tools
 from noria.config import Project
 from noria.errors import ServeError
 from noria.schema import Clock, Release, SystemClock
 from noria.serve.busy import Busy
 from noria.serve.config import ServeConfig
 from noria.serve.engines import Engines
-from noria.serve.freeze import first_release
+from noria.serve.freeze import TOOLS_FILE, first_release
 from noria.serve.serving import Serving, load_release
 from noria.store import ArtifactStore, Database, FeedbackLog, Releases, Traces
 
@@ -71,6 +74,11 @@ class Runtime:
         self.engines.close()
         self.database.close()
         self._busy.close()
+
+    @cached_property
+    def toolbox(self) -> Toolbox:
+        """The project's tools, whether a release can be loaded or not."""
+        return project_tools(self.project.root / TOOLS_FILE)
 
     def current(self) -> Release:
         """The release for new conversations: the live one, else the last good one before it. Raises ServeError (503)."""

@@ -1,9 +1,11 @@
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from noria.agent import Toolbox, tool
 from noria.errors import DataError
 from noria.feedback import import_file, stats
 
@@ -44,6 +46,38 @@ def test_one_wrong_line_and_nothing_is_taken(records: Any, tmp_path: Path, chang
     with pytest.raises(DataError, match=f"f.jsonl' line 2: {says}"):
         import_file(records.database, path)
     assert records.log.list() == []
+
+
+@tool(name="find")
+def find_day(day: date) -> str:
+    """Look for a day"""
+    return str(day)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "says"),
+    [
+        ("nope", {}, "The agent had no tool 'nope' here; it had: find."),
+        ("find", {"day": "tomorrow"}, "`find` does not take these arguments: Argument `day` of `find` is 'tomorrow'; it must be a date"),
+        ("find", {"dya": "2026-03-04"}, "`find` does not take these arguments: `find` has no argument `dya`"),
+    ],
+)
+def test_a_call_that_the_agent_could_not_have_made_is_refused(records: Any, tmp_path: Path, name: str, arguments: dict[str, Any], says: str) -> None:
+    toolbox = Toolbox([find_day])
+    turn = records.turn(records.conversation(), "a table", ["hello"], toolbox.specs)
+    rows = [
+        {
+            "receipt": turn.id,
+            "kind": "demonstration",
+            "value": {"role": "assistant", "tool_calls": [{"function": {"name": called, "arguments": given}}]},
+        }
+        for called, given in (("find", {"day": "2026-03-04"}), (name, arguments))
+    ]
+    path = write_lines(tmp_path / "f.jsonl", *rows)
+    with pytest.raises(DataError, match=f"f.jsonl' line 2: {says}"):
+        import_file(records.database, path, toolbox=toolbox)
+    assert records.log.list() == []
+    assert import_file(records.database, write_lines(tmp_path / "g.jsonl", rows[0]), toolbox=toolbox) == 1
 
 
 def test_missing_fields_and_empty_files(records: Any, tmp_path: Path) -> None:

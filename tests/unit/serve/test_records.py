@@ -1,6 +1,9 @@
 """What is recorded, over HTTP: models, tools, feedback, receipts, conversations, releases, health, metrics."""
 
+import json
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -88,6 +91,85 @@ def test_wrong_feedback_is_refused_and_nothing_stored(desk: Any, body: dict[str,
     assert refused.status_code == status
     assert words in refused.json()["error"]["message"]
     assert served.runtime.feedback.list() == []
+
+
+def calling(name: str, **function: Any) -> dict[str, Any]:
+    return {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": name, **function}}]}
+
+
+BOOKING = {"day": "2026-03-04", "at": "18:30", "guests": 2, "name": "Ann"}
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "fault"),
+    [
+        ("book_table", BOOKING | {"guests": "2"}, None),
+        ("find_table", BOOKING | {"area": None}, "has no argument `at`"),
+        ("find_table", {"day": "2026-03-04", "guests": 2, "area": None}, None),
+        ("book_table", BOOKING | {"day": "tomorrow"}, "Argument `day` of `book_table` is 'tomorrow'; it must be a date as 2026-03-04."),
+        ("book_table", BOOKING | {"guests": "two"}, "it must be a whole number"),
+        ("search_knowledge", {"query": "breakfast"}, None),
+        ("search_knowledge", {}, "'query' is a required property"),
+    ],
+)
+def test_arguments_that_are_shown_are_those_that_the_tool_takes_when_it_is_run(desk: Any, tool: str, arguments: Any, fault: str | None) -> None:
+    served = desk(["Hello!"])
+    receipt = served.chat("Hi").json()["id"]
+    given = served.post("/v1/feedback", receipt=receipt, kind="demonstration", value=calling(tool, arguments=json.dumps(arguments)))
+    assert given.status_code == (201 if fault is None else 400), given.text
+    assert fault is None or fault in given.json()["error"]["message"]
+
+
+def test_a_call_without_arguments_is_a_call_with_none(desk: Any) -> None:
+    tool = {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {"zone": {"type": "string"}}}}}
+    served = desk(["Hello!"])
+    receipt = served.chat("Hi", tools=[tool]).json()["id"]
+    for function in ({}, {"arguments": ""}, {"arguments": "{}"}, {"arguments": {}}):
+        given = served.post("/v1/feedback", receipt=receipt, kind="demonstration", value=calling("now", **function))
+        assert given.status_code == 201, given.text
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "status"),
+    [
+        ({"type": "string", "format": "date"}, "2026-03-04", 201),
+        ({"type": "string", "format": "date"}, "tomorrow", 400),
+        ({"type": "string", "format": "time"}, "half past six", 400),
+        ({"type": "string", "format": "date-time"}, "2026-03-04T18:30", 201),
+        ({"type": "integer"}, "2", 400),
+        ({"type": "string", "pattern": r"\p{L}+"}, "Anna", 201),
+        ({"type": "string", "pattern": "(a+)+$"}, "a" * 64 + "b", 201),
+        ({"type": "object", "patternProperties": {r"\p{L}+": {}}, "additionalProperties": False}, {"a": 1}, 201),
+        ({"type": "text"}, "Anna", 201),
+        ({"$ref": "#/nowhere"}, "Anna", 201),
+        ({"$ref": "#/properties/of"}, "Anna", 201),
+    ],
+)
+def test_what_a_client_brought_is_held_to_as_far_as_it_can_be_read(desk: Any, schema: dict[str, Any], value: Any, status: int) -> None:
+    tool = {"type": "function", "function": {"name": "ask", "parameters": {"type": "object", "properties": {"of": schema}}}}
+    served = desk(["Hello!"])
+    receipt = served.chat("Hi", tools=[tool]).json()["id"]
+    given = served.post("/v1/feedback", receipt=receipt, kind="demonstration", value=calling("ask", arguments={"of": value}))
+    assert given.status_code == status, given.text
+
+
+def test_a_schema_elsewhere_is_not_fetched(desk: Any) -> None:
+    fetched: list[str] = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            fetched.append(self.path)
+            self.send_error(404)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as elsewhere:
+        Thread(target=elsewhere.serve_forever, daemon=True).start()
+        schema = {"$ref": f"http://127.0.0.1:{elsewhere.server_port}/schema.json"}
+        tool = {"type": "function", "function": {"name": "ask", "parameters": {"type": "object", "properties": {"of": schema}}}}
+        served = desk(["Hello!"])
+        receipt = served.chat("Hi", tools=[tool]).json()["id"]
+        given = served.post("/v1/feedback", receipt=receipt, kind="demonstration", value=calling("ask", arguments={"of": 1}))
+        elsewhere.shutdown()
+    assert (given.status_code, fetched) == (201, [])
 
 
 def test_a_demonstration_is_held_against_the_tools_of_its_own_turn(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:

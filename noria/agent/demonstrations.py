@@ -1,0 +1,98 @@
+"""A demonstration's calls, held against the tools that its turn had: what is learnt from must be a call that the agent could have made.
+
+In: a receipt and the value of a piece of feedback. Out: nothing, or an error that says what the tool takes. A tool of the project takes what it
+takes when it is run; one that a client brought with its request is held to its own schema, as far as that can be read here.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema.exceptions import SchemaError, UnknownType, best_match
+from jsonschema.validators import extend
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+from noria.agent.tools import Toolbox
+from noria.errors import ConfigError, DataError, ToolRetry
+from noria.schema import Message, ToolSpec, canonical_json
+from noria.store import Traces
+
+
+class UnknownToolError(DataError):
+    """The turn had no tool of this name."""
+
+
+def project_tools(path: Path) -> Toolbox:
+    """The tools of the file at `path`; none where it is missing or broken: what people say is kept all the same."""
+    try:
+        return Toolbox.load(path)
+    except ConfigError:
+        return Toolbox()
+
+
+def check_demonstration(traces: Traces, toolbox: Toolbox, receipt: str, value: Any) -> None:
+    """Refuse calls that the agent could not have made in this turn; whether `value` is a message at all is the store's to say.
+
+    Args:
+        toolbox: the project's own tools.
+
+    Raises:
+        DataError: naming the tool and its argument; `UnknownToolError` for a tool that the turn did not have.
+    """
+    if not isinstance(value, dict):
+        return
+    calls = Message.from_openai(value).tool_calls
+    shown = [step.inputs.get("tools") for step in traces.steps(receipt) if step.kind == "model"] if calls else []
+    if not shown or not isinstance(shown[-1], str):
+        return
+    known = {spec.name: spec for spec in traces.tools(shown[-1])}
+    for call in calls:
+        if call.name not in known:
+            raise UnknownToolError(f"The agent had no tool {call.name!r:.80} here; it had: {', '.join(known) or 'none'}.")
+        _check_arguments(toolbox, known[call.name], call.arguments)
+
+
+def _check_arguments(toolbox: Toolbox, tool: ToolSpec, arguments: Mapping[str, Any]) -> None:
+    own = toolbox.get(tool.name)
+    if own is None or own.spec.parameters != tool.parameters:
+        wrong = _fault(tool.parameters, arguments)
+    else:
+        try:
+            own.signature.checked(tool.name, arguments)
+            return
+        except ToolRetry as retry:
+            wrong = str(retry)
+    if wrong is not None:
+        raise DataError(f"`{tool.name}` does not take these arguments: {wrong}")
+
+
+def _fault(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:
+    """What the schema forbids, an optional argument that is null aside; None also for a schema that cannot be read here."""
+    if "patternProperties" in canonical_json(schema):
+        return None
+    required = schema.get("required", [])
+    try:
+        _Validator.check_schema(schema, format_checker=FormatChecker(()))
+        given = {name: value for name, value in arguments.items() if value is not None or name in required}
+        # An empty registry: what a schema refers to elsewhere is not fetched, whoever wrote the address.
+        error = best_match(_Validator(schema, registry=Registry(), format_checker=_FORMATS).iter_errors(given))
+    except (SchemaError, UnknownType, Unresolvable, RecursionError):
+        return None
+    return None if error is None else "".join(f"`{part}`: " for part in error.path) + f"{error.message:.200}."
+
+
+def _formats() -> FormatChecker:
+    """Dates and times as tools of a project take them; jsonschema's own need a package more, and know no time without a zone."""
+    checker = FormatChecker(())
+    readers: dict[str, Callable[[str], object]] = {"date": date.fromisoformat, "time": time.fromisoformat, "date-time": datetime.fromisoformat}
+    for name, read in readers.items():
+        checker.checks(name, raises=ValueError)(lambda value, read=read: not isinstance(value, str) or (read(value) is not None))
+    return checker
+
+
+_FORMATS = _formats()
+_Validator = extend(Draft202012Validator, {"pattern": lambda *_: None})
+"""Patterns are not held to: they are another language's, and one that a client wrote to take for ever would stop the server."""
