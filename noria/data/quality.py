@@ -36,21 +36,17 @@ PIECE = 50_000
 """Characters above which a text is judged in pieces."""
 
 
-def pieces(text: str) -> list[tuple[str, str]]:
-    """A long text cut into parts of like length, at line ends where there are some, each with what stood behind it (a line end, or nothing)."""
-    count = -(-len(text) // PIECE)
-    found: list[tuple[str, str]] = []
+def pieces(text: str, size: int = PIECE) -> list[str]:
+    """A long text cut into parts of like length, behind a line end where there is one, else behind a space: together they are the text."""
+    count = -(-len(text) // size)
+    found: list[str] = []
     start = 0
     for number in range(1, count):
         wanted = len(text) * number // count
-        end = text.rfind("\n", start, wanted)
-        if end <= start:
-            found.append((text[start:wanted], ""))
-            start = wanted
-        else:
-            found.append((text[start:end], "\n"))
-            start = end + 1
-    return [*found, (text[start:], "")]
+        end = text.rfind("\n", start, wanted) + 1 or text.rfind(" ", start, wanted) + 1 or wanted
+        found.append(text[start:end])
+        start = end
+    return [*found, text[start:]]
 
 
 class InLanguage(BaseFilter):
@@ -74,16 +70,23 @@ class InLanguage(BaseFilter):
         """The rules are of web pages, whose lines seldom come twice; a book's do. It stays if pieces that make most of it pass."""
         passed, faults = 0, Counter[str]()
         left: list[str] = []
-        for text, behind in pieces(doc.text):
-            part = Document(text=text, id=doc.id, metadata=doc.metadata)
+        details: dict[str, str] = {}
+        for piece in pieces(doc.text):
+            text = piece.strip()  # rules strip what they are given; the space between two pieces is the text's
+            part = Document(text=text, id=doc.id, metadata=dict(doc.metadata))
             verdict = self._verdict(part)
             if verdict is True:
-                passed += len(text)
+                passed += len(piece)
             else:
-                faults[verdict[1] if isinstance(verdict, tuple) else self.inner.name] += len(text)
-            left += [part.text, behind]
+                fault = verdict[1] if isinstance(verdict, tuple) else self.inner.name
+                faults[fault] += len(piece)
+                details |= {fault: part.metadata["detail"]} if "detail" in part.metadata else {}
+            before, _, behind = piece.partition(text) if text else (piece, "", "")
+            left += [before, part.text, behind]
         if passed * 2 <= len(doc.text):
-            return False, faults.most_common(1)[0][0]
+            fault = faults.most_common(1)[0][0]
+            doc.metadata |= {"detail": details[fault]} if fault in details else {}
+            return False, fault
         doc.text = "".join(left)  # a rule may have taken lines out
         return True
 

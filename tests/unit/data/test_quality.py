@@ -9,6 +9,7 @@ pytest.importorskip("datatrove")
 
 from datatrove.data import Document
 from datatrove.pipeline.filters import FineWebQualityFilter, GopherQualityFilter
+from datatrove.pipeline.filters.base_filter import BaseFilter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -144,13 +145,48 @@ def test_words_and_sentences() -> None:
     ]  # fmt: skip
 
 
-@given(text=st.text(alphabet="ab\n", max_size=400), size=st.integers(5, 60))
+@given(text=st.text(alphabet="ab \n", max_size=400), size=st.integers(5, 60))
 def test_pieces_are_the_whole_text(text: str, size: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quality, "PIECE", size)
-        found = quality.pieces(text)
-    assert "".join(part + behind for part, behind in found) == text
-    assert all(len(part) <= 2 * size for part, _ in found)
+    found = quality.pieces(text, size)
+    assert "".join(found) == text
+    assert all(len(part) <= 2 * size for part in found)
+
+
+def test_pieces_end_with_a_line_or_else_with_a_word() -> None:
+    assert quality.pieces("one two.\n\nthen six", 12) == ["one two.\n", "\nthen six"]
+    assert quality.pieces("one two three four", 12) == ["one two ", "three four"]
+    assert quality.pieces("水車水車水車", 4) == ["水車水", "車水車"]
+
+
+@pytest.mark.parametrize("between", [" ", "\n", "\n\n", " \n\n\n "])
+def test_what_stands_between_two_pieces_stays(between: str) -> None:
+    class Stripping(BaseFilter):
+        name = "strips"
+
+        def filter(self, doc: Document) -> bool:
+            doc.text = doc.text.strip()
+            return True
+
+    text = between.join(["on the evening of that day."] * 6000)
+    book = Document(text=text, id="book", metadata={"language": "en"})
+    assert InLanguage(Stripping(), ("en",)).filter(book) is True
+    assert book.text == text
+
+
+def test_a_piece_that_a_rule_cannot_read_leaves_no_note_on_a_text_that_stays() -> None:
+    class Breaking(BaseFilter):
+        name = "breaks"
+
+        def filter(self, doc: Document) -> bool:
+            return 1 / doc.text.count("a") > 0
+
+    half = "a " * 60_000
+    kept = Document(text=half * 2 + "b " * 60_000, id="kept", metadata={"language": "en"})
+    assert InLanguage(Breaking(), ("en",)).filter(kept) is True
+    assert kept.metadata == {"language": "en"}
+    dropped = Document(text="b " * 60_000, id="dropped", metadata={"language": "en"})
+    assert InLanguage(Breaking(), ("en",)).filter(dropped) == (False, "rule_failed")
+    assert dropped.metadata["detail"] == "ZeroDivisionError: division by zero"
 
 
 def test_a_book_whose_lines_come_again_later_is_judged_in_pieces() -> None:
