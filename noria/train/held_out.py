@@ -89,3 +89,13 @@ def shared_out(seconds: float, each: float, wanted: int) -> tuple[int, float]:
     """
     number = max(1, min(wanted, int(SHARE_FOR_VALIDATIONS * seconds / max(each, 1e-9))))
     return number, max(LEAST_SHARE_FOR_STEPS * seconds, seconds - (number + 1) * each)
+
+
+def num_in_time(seconds: float, each: float, num_rows: int, num_scorings: int = 0) -> int:
+    """How many inputs go through a model in the seconds that scoring leaves.
+
+    Args:
+        each: seconds that scoring `num_rows` inputs takes. num_scorings: how often that is still to be done in the same seconds.
+    """
+    left = max(LEAST_SHARE_FOR_STEPS * seconds, seconds - num_scorings * each)
+    return int(left * num_rows / max(each, 1e-9))

@@ -35,7 +35,7 @@ from noria.train.heads.embed import Embed, RowSteps, write_modules
 from noria.train.heads.opening import head_file, head_of, new_model
 from noria.train.heads.probe import START_STRENGTH, Features, best_strength, features_of, fit, last_layer, some_of_each
 from noria.train.heads.tag import TRANSITIONS_NAME
-from noria.train.held_out import HeldOut, Score, shared_out
+from noria.train.held_out import HeldOut, Score, num_in_time, shared_out
 from noria.train.memory import give_back_freed_memory, keep_freed_memory
 from noria.train.methods import check_method, learning_parameters, merged, with_method
 from noria.train.optimizers import up_and_down
@@ -159,7 +159,7 @@ class _Work:
             told = self._contrasted(head, model, inputs, len(rows))
         began = time.monotonic()
         if self.config.method == "head":
-            inputs = self._in_time(head, model, inputs, 1.0)
+            inputs = self._in_time(head, model, inputs, 1.0, num_scorings=2)  # to choose the penalty, and in the end
         features = self._features(head, model, inputs)
         held = torch.from_numpy(self._features(head, model, self.chosen_by.inputs)).to(model.device)
 
@@ -190,12 +190,13 @@ class _Work:
         run.run(run.num_steps, partial(_told, self.report))
         return _finished(run)
 
-    def _in_time(self, head: Classify, model: Any, inputs: Sequence[Input], share: float) -> Sequence[Input]:
-        """As many of the inputs as go through the model in a share of the time left: all, or some of each label."""
+    def _in_time(self, head: Classify, model: Any, inputs: Sequence[Input], share: float, num_scorings: int = 0) -> Sequence[Input]:
+        """As many of the inputs as go through the model in a share of the time left, beside those scorings: all, or some of each label."""
+        each = 0.0 if self.until is None else self.chosen_by.seconds(head, model)
         left = self._left()
         if left is None:
             return inputs
-        room = int(share * left * len(self.chosen_by.inputs) / max(self.chosen_by.seconds(head, model), 1e-9))
+        room = num_in_time(share * left, each, len(self.chosen_by.inputs), num_scorings)
         if room >= len(inputs):
             return inputs
         kept = some_of_each(inputs, room, self.config.seed)

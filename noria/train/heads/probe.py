@@ -65,12 +65,12 @@ def features_of(head: Classify, model: Any, inputs: Sequence[Input]) -> Features
 
 
 def some_of_each(inputs: Sequence[Input], count: int, seed: int) -> list[Input]:
-    """About `count` of the inputs, drawn by the seed; one of each target at least."""
+    """`count` of the inputs, two at least, drawn by the seed: one of each target as far as they reach."""
     mixed = random.Random(seed).sample(inputs, len(inputs))
-    first = {str(one.target): one for one in reversed(mixed)}
-    kept = {id(one) for one in first.values()}
+    first = list({str(one.target): one for one in reversed(mixed)}.values())[: max(2, count)]
+    kept = {id(one) for one in first}
     others = [one for one in mixed if id(one) not in kept]
-    return [*first.values(), *others[: max(0, count - len(first))]]
+    return [*first, *others[: max(0, count - len(first))]]
 
 
 def fit(head: Classify, model: Any, features: Features, targets: Sequence[Any], strength: float) -> None:
@@ -94,6 +94,10 @@ def fit(head: Classify, model: Any, features: Features, targets: Sequence[Any], 
             weight, bias = fitted.coef_, fitted.intercept_
             if len(fitted.classes_) == 2:
                 weight, bias = np.concatenate([-weight / 2, weight / 2]), np.concatenate([-bias / 2, bias / 2])
+            if len(fitted.classes_) < len(head.labels):  # a class without rows gets the mean of the logits, which is nobody's highest
+                seen = (weight, bias)
+                weight, bias = np.zeros((len(head.labels), features.shape[1])), np.zeros(len(head.labels))
+                weight[fitted.classes_], bias[fitted.classes_] = seen
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(np.asarray(weight, dtype=np.float32)))
         if bias_weights is not None:

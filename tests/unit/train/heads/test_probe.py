@@ -10,7 +10,7 @@ import torch
 
 from noria.engine.heads import Input
 from noria.train.heads.classify import Classify
-from noria.train.heads.probe import START_STRENGTH, STRENGTHS, best_strength, some_of_each
+from noria.train.heads.probe import START_STRENGTH, STRENGTHS, best_strength, fit, some_of_each
 
 
 class Layered(torch.nn.Module):
@@ -47,3 +47,19 @@ def test_of_many_texts_some_of_each_label_are_kept() -> None:
     assert {one.target for one in kept} == {0, 1}
     assert some_of_each(inputs, 10, seed=0) == kept
     assert {one.target for one in some_of_each(inputs, 0, seed=0)} == {0, 1}
+
+
+def test_of_more_labels_than_there_is_room_for_some_are_kept() -> None:
+    inputs = [Input(row=row, token_ids=(1,), target=row % 50) for row in range(100)]
+    assert len({one.target for one in some_of_each(inputs, 7, seed=0)}) == len(some_of_each(inputs, 7, seed=0)) == 7
+
+
+@pytest.mark.parametrize("seen", [(0, 2), (0, 1, 3)])
+def test_a_class_without_rows_is_never_the_likeliest(seen: tuple[int, ...]) -> None:
+    model = Layered(bias=True)
+    model.score = torch.nn.Linear(4, 4)
+    head = cast(Classify, SimpleNamespace(class_weights=None, several=False, labels=("a", "b", "c", "d")))
+    features = np.eye(4, dtype=np.float32)[list(seen)]
+    fit(head, model, features, list(seen), START_STRENGTH)
+    assert model.score(torch.from_numpy(features)).argmax(-1).tolist() == list(seen)
+    assert set(model.score(torch.randn(200, 4)).argmax(-1).tolist()) <= set(seen)
