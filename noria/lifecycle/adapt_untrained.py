@@ -19,7 +19,7 @@ from noria.lifecycle.standing import Standing, reported, spread, standing_on_row
 from noria.lifecycle.untrained import NAME, CaseGenerator, CasesFile, Untrained, UntrainedConfig
 from noria.model import DEFAULT_BASE, resolve
 from noria.model.registry import CHINESE_ENCODER, DEFAULT_ENCODER
-from noria.store import claim, finished, hardware, versions, write_file
+from noria.store import check_claim, claim, finished, hardware, versions, write_file
 from noria.train.sentences import SentenceEncoder
 from noria.train.task import DONE, SCRATCH, Report, Say, Tuned
 
@@ -28,6 +28,7 @@ NUMBERS = {"prompting": (0, 2, 4, 8), "retrieval": (1, 3, 5, 10, 20)}
 ROWS_TO_CHOOSE, ROWS_TO_SCORE, FEWEST_ROWS = 40, 300, 8
 """Rows of the evaluation file that a model is asked; where nothing is generated, `ROWS_TO_LOOK_UP` instead."""
 ROWS_TO_LOOK_UP = 5000
+COMMAND = "noria tune"
 
 
 def check_untrained(config: UntrainedConfig, task: str) -> None:
@@ -63,6 +64,7 @@ def adapt_untrained(
     told = finished(out, DONE, out / SCRATCH, request, "metrics")
     if told is not None:
         return Tuned(folder=out, metrics=told["metrics"])
+    check_claim(out, out / SCRATCH, request, COMMAND)
     began = time.monotonic()
     writing = Writing.of(cast(WritingTask, task), rows) if task in get_args(WritingTask) else None
     file = _file(config, task, rows, base)
@@ -72,7 +74,7 @@ def adapt_untrained(
     report("reading cases", 1, 1)
     untrained = Untrained(file, book, None if file.base is None else open_plain(file.base))
     try:
-        claim(out, out / SCRATCH, request, "noria tune")
+        claim(out, out / SCRATCH, request, COMMAND)
         untrained.file = _with_best_number(config, untrained, writing, held_out, report)
         found = _standing(untrained, writing, held_out, _most(untrained, config.minutes, ROWS_TO_SCORE), report)
     finally:

@@ -5,7 +5,7 @@ In come records of `noria.schema`, out come the same records. `Database.open(url
 """
 
 from noria.store.artifacts import Artifact, ArtifactStore
-from noria.store.claim import claim, claimed, finished, other_version, read_told, refuse_other, sizes
+from noria.store.claim import check_claim, claim, claimed, finished, other_version, read_told, refuse_other, sizes
 from noria.store.database import Database
 from noria.store.feedback_log import FeedbackLog
 from noria.store.files import file_hash, write_file
@@ -24,6 +24,7 @@ __all__ = [
     "Move",
     "Releases",
     "Traces",
+    "check_claim",
     "claim",
     "claimed",
     "file_hash",

@@ -21,7 +21,16 @@ def sizes(files: Iterable[Path]) -> list[list[str | int]]:
 
 
 def claim(out: Path, scratch: Path, request: Mapping[str, Any], command: str) -> None:
-    """Write down in `scratch` what `out` is for, or find that it was begun for the same.
+    """Write down in `scratch` what `out` is for, or find that it was begun for the same. Raises as `check_claim`."""
+    check_claim(out, scratch, request, command)
+    if not (scratch / _NAME).is_file():
+        with disk_errors(out):
+            scratch.mkdir(parents=True, exist_ok=True)
+        write_file(scratch / _NAME, [json.dumps(request, indent=2) + "\n"])
+
+
+def check_claim(out: Path, scratch: Path, request: Mapping[str, Any], command: str) -> None:
+    """Refuse an `out` that cannot be claimed, and write nothing: before what takes long, and what may find that there is nothing to be made.
 
     Args:
         request: `settings` and `files` (from `sizes`), as JSON.
@@ -38,8 +47,6 @@ def claim(out: Path, scratch: Path, request: Mapping[str, Any], command: str) ->
     with disk_errors(out):
         if out.exists() and any(found != scratch for found in out.iterdir()):
             raise ConfigError(f"'{out}' is not empty and was not begun by `{command}`. Give a new folder with `--out`.")
-        scratch.mkdir(parents=True, exist_ok=True)
-    write_file(scratch / _NAME, [json.dumps(request, indent=2) + "\n"])
 
 
 def finished(out: Path, done: str, scratch: Path, request: Mapping[str, Any], *names: str) -> dict[str, Any] | None:

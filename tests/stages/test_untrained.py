@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from noria.errors import ConfigError
+from noria.errors import ConfigError, DataError
 from noria.lifecycle.adapt import adapt, predict_file
 from noria.lifecycle.measure import measure
 
@@ -90,6 +90,23 @@ def test_calls_of_the_nearest_cases(tmp_path: Path) -> None:
     assert report["metrics"]["pass"] == 1
     [one] = said(tmp_path, "tools", [{"messages": [{"role": "user", "content": "soup for room 3"}], "tools": [TOOL]}])
     assert json.loads(one["message"]["tool_calls"][0]["function"]["arguments"]) == {"item": "soup"}
+
+
+def test_a_folder_that_is_taken_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/thesis.txt").write_text("All my work.")
+    reported: list[str] = []
+    files = write(tmp_path / "train.jsonl", intents(1, 6)), write(tmp_path / "dev.jsonl", intents(2, 6))
+    with pytest.raises(ConfigError, match="not empty and was not begun by `noria tune`"):
+        adapt({"method": "retrieval"}, "classify", *files, tmp_path / "out", None, lambda stage, *_: reported.append(stage), lambda _: None)
+    assert reported == []
+
+
+def test_where_there_are_no_cases_no_folder_is_made(tmp_path: Path) -> None:
+    greeting = [{"messages": [{"role": "assistant", "content": "Good evening!"}]}]
+    with pytest.raises(DataError, match="there are no cases to go by"):
+        made(tmp_path, "chat", greeting, orders(1, 3), method="retrieval")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.timeout(300)

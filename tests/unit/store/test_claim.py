@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from noria.errors import ArtifactError, ConfigError, StoreError
-from noria.store import claim, finished, refuse_other, sizes
+from noria.store import check_claim, claim, finished, refuse_other, sizes
 
 
 def request(files: list[Path], **settings: Any) -> dict[str, Any]:
@@ -33,6 +33,15 @@ def test_a_strangers_folder_is_left_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not empty and was not begun by `noria it`"):
         claim(tmp_path, tmp_path / ".run", request([]), "noria it")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_folder_is_looked_at_and_left_unclaimed(tmp_path: Path) -> None:
+    out, scratch = tmp_path / "out", tmp_path / "out/.run"
+    check_claim(out, scratch, request([]), "noria it")
+    assert not out.exists()
+    claim(out, scratch, request([], width=64), "noria it")
+    with pytest.raises(ConfigError, match="`width` was 64 and is 65"):
+        check_claim(out, scratch, request([], width=65), "noria it")
 
 
 def test_a_place_that_cannot_hold_a_folder_is_named(tmp_path: Path) -> None:
