@@ -118,7 +118,7 @@ def _untrained(job: Job) -> Tuned:
     config = checked(UntrainedConfig, job.settings, "--set")
     base = resolve(job.base or DEFAULT_BASE) if config.method == "prompting" else None
     request = job.request(config, None if base is None else base.path)
-    return adapt_untrained(config, job.task, job.rows, job.held_out, job.out, base and base.name, request, job.report, job.say)
+    return adapt_untrained(config, job.task, job.train, job.held_out, job.out, base and base.name, request, job.report, job.say)
 
 
 def _to_write(job: Job) -> Tuned:

@@ -2,13 +2,13 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from noria.data import ClassifyExample, Example, Task
+from noria.data import Task
 from noria.data.language import mostly_chinese
-from noria.data.task_checks import TaskFile, names_of, question_of
+from noria.data.task_checks import TaskFile, first_list, names_of, question_of
 from noria.errors import ConfigError, DataError
 from noria.evaluate.suites import chat_suite
 from noria.lifecycle.adapt_writing import NAME as WRITING
@@ -45,7 +45,7 @@ def check_untrained(config: UntrainedConfig, task: str) -> None:
 def adapt_untrained(
     config: UntrainedConfig,
     task: Task,
-    rows: Sequence[Example],
+    train: TaskFile,
     held_out: TaskFile,
     out: Path,
     base: str | None,
@@ -66,8 +66,9 @@ def adapt_untrained(
         return Tuned(folder=out, metrics=told["metrics"])
     check_claim(out, out / SCRATCH, request, COMMAND)
     began = time.monotonic()
+    rows = list(train.rows.values())
     writing = Writing.of(cast(WritingTask, task), rows) if task in get_args(WritingTask) else None
-    file = _file(config, task, rows, base)
+    file = _file(config, task, train, base)
     encoder = SentenceEncoder(resolve(file.encoder))
     report("reading cases", 0, 1)
     book = CaseBook.of(rows if writing is None else map(writing.conversation, rows), encoder)
@@ -92,7 +93,8 @@ def adapt_untrained(
     return Tuned(folder=out, metrics=metrics)
 
 
-def _file(config: UntrainedConfig, task: Task, rows: Sequence[Example], base: str | None) -> CasesFile:
+def _file(config: UntrainedConfig, task: Task, train: TaskFile, base: str | None) -> CasesFile:
+    rows = train.rows.values()
     chinese = mostly_chinese(map(question_of, rows))
     labels = sorted({name for row in rows for name in names_of(row)}) if task == "classify" else []
     if task == "classify" and not labels:
@@ -105,7 +107,7 @@ def _file(config: UntrainedConfig, task: Task, rows: Sequence[Example], base: st
         thought=config.thought,
         votes=config.votes,
         labels=tuple(labels),
-        several=any(not isinstance(row.label, str) for row in rows if isinstance(row, ClassifyExample)),
+        several=first_list(train) is not None,
         chinese=chinese,
     )
 

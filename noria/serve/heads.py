@@ -8,7 +8,7 @@ stays open. A request occupies a thread until it is answered, so only `MAX_AT_ON
 import base64
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -55,11 +55,16 @@ class EmbeddingsBody(BaseModel):
 
 
 class Heads:
-    """The tuned folders of a project, by name."""
+    """The tuned folders of a project, by name.
 
-    def __init__(self, folders: Mapping[str, str], root: Path) -> None:
+    Args:
+        opened: opens a folder, at the first request for it.
+    """
+
+    def __init__(self, folders: Mapping[str, str], root: Path, opened: Callable[[Path], OpenHead] = open_head) -> None:
         self._folders = {name: (root / folder).resolve() for name, folder in folders.items()}
         self._open: dict[str, OpenHead] = {}
+        self._open_head = opened
         self._opening = {name: threading.Lock() for name in folders}
         self._room = threading.Semaphore(MAX_AT_ONCE)
 
@@ -122,7 +127,7 @@ class Heads:
     def _opened(self, name: str) -> OpenHead:
         with self._opening[name]:  # the others are not held up while one is loaded
             if name not in self._open:
-                self._open[name] = open_head(self._folders[name])
+                self._open[name] = self._open_head(self._folders[name])
             return self._open[name]
 
 

@@ -3,14 +3,17 @@
 import json
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
+from noria.engine.heads import open_head
+from noria.engine.heads.reader import Batch, Floats
 from noria.errors import ServeError
 from noria.lifecycle.adapt import adapt, predict_file
 from noria.serve.heads import MAX_AT_ONCE, ClassifyBody, Heads
@@ -49,26 +52,26 @@ def test_what_is_not_read_is_told(desk: Callable[..., Any], tmp_path: Path, inte
     assert 300 < long["num_cut"] < 900
 
 
-def test_only_so_many_requests_are_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_so_many_requests_are_taken_at_once(intents: Path) -> None:
     inside, go_on = threading.Semaphore(0), threading.Event()
+    head = open_head(intents / "out")
 
-    def answer(*_: Any) -> dict[str, Any]:
+    def slowly(batch: Batch) -> Mapping[str, Floats]:
         inside.release()
         assert go_on.wait(20)
-        return {}
+        return head.runner(batch)
 
-    heads = Heads({"intents": "x"}, Path())
-    monkeypatch.setattr(heads, "_answer", answer)
-    body = ClassifyBody(input="a")
+    heads = Heads({"intents": "x"}, Path(), lambda _: replace(head, runner=slowly))
+    body = ClassifyBody(input="I lost my card")
     with ThreadPoolExecutor(MAX_AT_ONCE) as pool:
         running = [pool.submit(heads.answer, body) for _ in range(MAX_AT_ONCE)]
         assert all(inside.acquire(timeout=20) for _ in running)
         with pytest.raises(ServeError, match="requests are being answered") as refused:
             heads.answer(body)
         go_on.set()
-        assert [one.result() for one in running] == [{}] * MAX_AT_ONCE
+        assert {one.result()["data"][0]["label"] for one in running} == {"card"}
     assert refused.value.status == 429
-    assert heads.answer(body) == {}
+    assert heads.answer(body)["data"][0]["label"] == "card"
 
 
 @pytest.mark.parametrize(
