@@ -12,11 +12,12 @@ from typing import Any
 from noria.align.preference import DirectPreference, KahnemanTversky, encode_pair, encode_thumbs
 from noria.data import read_chat, read_preferences, read_thumbs
 from noria.errors import DataError
-from noria.model import BaseModel, Renderer, load_for_training
+from noria.model import BaseModel, Renderer, check_decoder, load_for_training, load_tokenizer, plain_checkpoint, read_config
 from noria.model.render import Style
 from noria.train import Example, Progress, Supervised, TuneConfig, encode_chat, train
+from noria.train.adapters import check_top_layers
 from noria.train.checkpoint import model_errors
-from noria.train.soft_prompt import add_soft_prompt
+from noria.train.soft_prompt import add_soft_prompt, check_has_no_soft_prompt
 
 MAX_HELD_OUT_TOKENS = 20_000
 """Of the examples that the best weights are chosen by."""
@@ -61,6 +62,16 @@ def finetune(
         tokenizer.save(out / "model")
     kinds = {name: sum(e.objective == name for e in examples) for name in ("supervised", "preference", "thumbs")}
     return {**result.metrics, "num_by_objective": kinds, "num_replayed": num_replayed}
+
+
+def check_base(config: TuneConfig, base: BaseModel) -> None:
+    """Refuse settings that this base cannot be tuned with, before anything is made for them. Raises ConfigError, ModelError."""
+    folder = plain_checkpoint(base)
+    check_decoder(folder)
+    if config.method == "prompt":
+        check_has_no_soft_prompt(load_tokenizer(base.path))
+    if config.top_layers is not None:
+        check_top_layers(config, read_config(folder).num_hidden_layers)
 
 
 def short_enough(examples: Sequence[Example], config: TuneConfig) -> list[Example]:

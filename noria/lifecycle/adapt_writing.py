@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 from pydantic import ValidationError
 
 from noria.align import finetune
-from noria.align.finetune import MAX_HELD_OUT_TOKENS, short_enough
+from noria.align.finetune import MAX_HELD_OUT_TOKENS, check_base, short_enough
 from noria.data import ChatExample, Example, TextPairExample, write_task
 from noria.data.language import mostly_chinese
 from noria.data.task_checks import TaskFile, question_of
@@ -23,7 +23,7 @@ from noria.data.tasks import first_fault, numbered_rows, read_objects
 from noria.errors import ArtifactError, ConfigError, ContextOverflowError, DataError, ModelError
 from noria.lifecycle.measure import open_plain
 from noria.lifecycle.predictions import keep_predictions
-from noria.model import BaseModel, Renderer, check_decoder, load_tokenizer, plain_checkpoint
+from noria.model import BaseModel, Renderer, load_tokenizer
 from noria.model.export import export_gguf
 from noria.model.registry import GGUF_NAME
 from noria.schema import GenerationRequest, Message, Record
@@ -105,7 +105,7 @@ def adapt_writing(
     scratch = out / SCRATCH
     if told := finished(out, DONE, scratch, request, "metrics"):
         return Tuned(folder=out, metrics=told["metrics"])
-    check_decoder(plain_checkpoint(model))
+    check_base(config, model)
     writing = Writing.of(task, list(train.rows.values()))
     _say_left_out(config, model, writing, train, held_out, say)
     claim(out, scratch, request, "noria tune")

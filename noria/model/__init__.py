@@ -13,7 +13,7 @@ from noria.model.architectures import (
     new_model,
     num_parameters,
 )
-from noria.model.checkpoint import check_decoder, load_checkpoint, load_for_training, plain_checkpoint
+from noria.model.checkpoint import check_decoder, load_checkpoint, load_for_training, plain_checkpoint, read_config
 from noria.model.export import exact_gguf, export_gguf, requantize_gguf
 from noria.model.new_tokenizer import DENOISE_TOKENS, ENCODER_TOKENS, TokenizerKind, train_tokenizer
 from noria.model.registry import DEFAULT_BASE, BaseModel, ModelConfig, resolve
@@ -47,6 +47,7 @@ __all__ = [
     "new_model",
     "num_parameters",
     "plain_checkpoint",
+    "read_config",
     "requantize_gguf",
     "resolve",
     "soft_ids",

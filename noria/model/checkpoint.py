@@ -62,6 +62,16 @@ def check_decoder(folder: Path) -> None:
         raise ModelError(f"The model in '{folder}' is a {made_as[0]}, which does not write text from left to right. Name a decoder.")
 
 
+def read_config(folder: Path, **settings: Any) -> Any:
+    """The folder's configuration as transformers reads it, with these settings in it. Raises ModelError."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(str(folder), local_files_only=True, **settings)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"'{folder}' has no configuration that transformers reads: {error!s:.200}. Name another `--base`.") from error
+
+
 def plain_checkpoint(base: BaseModel) -> Path:
     """A folder with config.json, model.safetensors and the tokenizer; made on first use if the base is a GGUF file."""
     if base.kind == "folder":

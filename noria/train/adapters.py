@@ -6,9 +6,15 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from noria.errors import ModelError
+from noria.errors import ConfigError, ModelError
 from noria.train.config import TuneConfig
 from noria.train.soft_prompt import has_soft_prompt, keep_soft_prompt, learn_soft_prompt
+
+
+def check_top_layers(config: TuneConfig, num_layers: int) -> None:
+    """Raises ConfigError."""
+    if config.top_layers is not None and config.top_layers > num_layers:
+        raise ConfigError(f"`top_layers` is {config.top_layers}, but the model has {num_layers} layers. Give a number from 1 to {num_layers}.")
 
 
 def make_trainable(model: PreTrainedModel, config: TuneConfig) -> Any:
@@ -19,11 +25,10 @@ def make_trainable(model: PreTrainedModel, config: TuneConfig) -> Any:
     top ones stay as they are, and no gradient is computed for them.
 
     Raises:
-        ModelError: `top_layers` is more than the model has.
+        ConfigError: `top_layers` is more than the model has.
     """
     num_layers: int = model.config.num_hidden_layers
-    if config.top_layers is not None and config.top_layers > num_layers:
-        raise ModelError(f"`top_layers` is {config.top_layers}, but the model has {num_layers} layers.")
+    check_top_layers(config, num_layers)
     learnt = range(num_layers - (config.top_layers or num_layers), num_layers)
     if config.method == "prompt":
         return learn_soft_prompt(model)

@@ -15,10 +15,15 @@ from noria.model import Tokenizer, soft_ids, with_soft_tokens
 _NAME = "soft_prompt"
 
 
-def add_soft_prompt(model: Any, tokenizer: Tokenizer, count: int, seed: int) -> Tokenizer:
-    """Give `model` rows for `count` new tokens, begun as those of tokens drawn by the seed; returns the tokenizer that has them."""
+def check_has_no_soft_prompt(tokenizer: Tokenizer) -> None:
+    """Raises ConfigError."""
     if soft_ids(tokenizer):
         raise ConfigError("This base has a learnt prompt already. Tune the model that it was learnt for, or give another `--method`.")
+
+
+def add_soft_prompt(model: Any, tokenizer: Tokenizer, count: int, seed: int) -> Tokenizer:
+    """Give `model` rows for `count` new tokens, begun as those of tokens drawn by the seed; returns the tokenizer that has them."""
+    check_has_no_soft_prompt(tokenizer)
     extended = with_soft_tokens(tokenizer, count)
     embedding = model.get_input_embeddings()
     num_before, width = embedding.weight.shape

@@ -13,7 +13,7 @@ from noria.data.tag_schemes import scheme_of
 from noria.engine.heads import HeadFile, Wrap
 from noria.engine.heads.embedder import text_before
 from noria.errors import ConfigError, ModelError
-from noria.model import BaseModel, load_tokenizer, plain_checkpoint
+from noria.model import BaseModel, load_tokenizer, plain_checkpoint, read_config
 from noria.train.dropout import use_dropout
 from noria.train.heads.answer import Answer
 from noria.train.heads.classify import Classify, balanced, labels_of
@@ -60,7 +60,7 @@ def head_of(config: TaskConfig, task: str, base: BaseModel, train: tuple[Path, S
 def _head_of(config: TaskConfig, task: str, base: BaseModel, path: Path, rows: Sequence[Example]) -> Head:
     tokenizer = load_tokenizer(base.path)
     folder = plain_checkpoint(base)
-    settings = _config_of(folder)
+    settings = read_config(folder)
     readable = num_positions(settings)
     if config.max_tokens is not None and config.max_tokens > readable:
         raise ConfigError(f"`max_tokens` is {config.max_tokens}, but '{base.name}' reads {readable} tokens. Give {readable} or less.")
@@ -91,7 +91,7 @@ def new_model(config: TaskConfig, head: Head, base: BaseModel) -> Any:
 
     folder = plain_checkpoint(base)
     auto: Any = getattr(transformers, head.auto_class)
-    settings = _config_of(folder, **head.settings())
+    settings = read_config(folder, **head.settings())
     for name in (*_INTO_RESIDUAL, *_IN_ATTENTION):
         if config.dropout is not None and hasattr(settings, name):
             setattr(settings, name, config.dropout)
@@ -122,15 +122,6 @@ def _reads_ahead(model: Any) -> bool:
     model.eval()
     one, other = (model.base_model(input_ids=torch.tensor([[1, second]])).last_hidden_state[0, 0] for second in (2, 3))
     return not torch.equal(one, other)
-
-
-def _config_of(folder: Path, **settings: Any) -> Any:
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(str(folder), local_files_only=True, **settings)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"'{folder}' has no configuration that transformers reads: {error!s:.200}. Name another `--base`.") from error
 
 
 _NUMBERED_BEHIND_PADDING = ("roberta", "xlm-roberta", "camembert")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from noria.errors import DataError, ModelError
+from noria.errors import ConfigError, DataError, ModelError
 from noria.testing.tiny_training import tiny_examples, tiny_model
 from noria.train import Example, Loss, Progress, Supervised, TuneConfig, train
 from noria.train.optimizers import up_and_down
@@ -203,7 +203,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
 
 
 def test_more_top_layers_than_layers(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="has 2 layers"):
+    with pytest.raises(ConfigError, match="has 2 layers"):
         tune(tmp_path, top_layers=3)
 
 
