@@ -8,29 +8,31 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
+from noria.align.finetune import check_base
 from noria.config import Section, checked
 from noria.data import Example, Task
 from noria.data.examples import HeadTask
 from noria.data.language import mostly_chinese
 from noria.data.task_checks import TaskFile, check_pair, first_list, in_both, question_of, read_file
 from noria.data.tasks import read_task
-from noria.errors import ConfigError, DataError
+from noria.errors import ConfigError, DataError, ModelError, NoriaError
 from noria.evaluate.scores import score
-from noria.lifecycle.adapt_untrained import adapt_untrained
-from noria.lifecycle.adapt_writing import WritingTask, adapt_writing, predict_writing
+from noria.lifecycle.adapt_untrained import adapt_untrained, check_untrained
+from noria.lifecycle.adapt_writing import WritingTask, adapt_writing, check_writing, predict_writing
 from noria.lifecycle.asking import open_folder
 from noria.lifecycle.measure import check_comparable
 from noria.lifecycle.measure_heads import standing_of
 from noria.lifecycle.predictions import keep_predictions
-from noria.lifecycle.race import FEWEST_ROWS, MOST_ROWS, ROWS_A_MINUTE, RUNNERS, UNHEEDED, RaceConfig, race
+from noria.lifecycle.race import FEWEST_ROWS, MOST_ROWS, ROWS_A_MINUTE, RUNNERS, UNHEEDED, Fault, RaceConfig, race, refuse_wrong
 from noria.lifecycle.standing import Standing, group_of, spread
 from noria.lifecycle.untrained import UntrainedConfig, UntrainedMethod
-from noria.model import DEFAULT_BASE, BaseModel, resolve
+from noria.model import DEFAULT_BASE, BaseModel, check_decoder, resolve
 from noria.model.registry import CHINESE_ENCODER, DEFAULT_ENCODER
 from noria.store import sizes
 from noria.train import TuneConfig
 from noria.train.heads.opening import head_of, new_model
 from noria.train.methods import check_method
+from noria.train.sentences import SentenceEncoder
 from noria.train.task import Report, Say, Tuned, Watch, tune
 from noria.train.task_config import TaskConfig
 
@@ -158,6 +160,7 @@ def _raced(job: Job) -> Tuned:
     count = min(MOST_ROWS, max(FEWEST_ROWS, int(config.minutes * ROWS_A_MINUTE)))
     rows = TaskFile(path=job.held_out.path, rows=spread(job.held_out.rows, count))
     check_comparable(rows.path, [group_of(row, str(line)) for line, row in rows.rows.items()])
+    refuse_wrong({method: {name: own[name] for name in own if name != "method"} for method, own in settings.items()}, _fault_of(job))
 
     def make(method: str, minutes: float, folder: Path) -> Tuned:
         return _made(replace(job, settings={**settings[method], "minutes": minutes}, out=folder, say=lambda _: None))
@@ -167,6 +170,41 @@ def _raced(job: Job) -> Tuned:
 
     base = None if job.base is None else resolve(job.base).path
     return race(list(settings), config.minutes, job.request(config, base), job.out, make, ask, job.say)
+
+
+def _fault_of(job: Job) -> Fault:
+    """What keeps a method from the rows, or from the base; a model that takes a head is made once."""
+    models: dict[bool, Any] = {}
+
+    def check(method: str, settings: Mapping[str, Any]) -> None:
+        given = {"method": method, **settings}
+        if method in get_args(UntrainedMethod):
+            untrained = checked(UntrainedConfig, given, "--set")
+            check_untrained(untrained, job.task)
+            if untrained.encoder is not None:
+                SentenceEncoder(resolve(untrained.encoder))
+            if method == "prompting" and (base := resolve(job.base or DEFAULT_BASE)).kind == "folder":
+                check_decoder(base.path)
+        elif job.writes:
+            config, base = checked(TuneConfig, given, "--set"), resolve(job.base or DEFAULT_BASE)
+            if "max_tokens" in settings:  # it takes reading all rows
+                check_writing(config, cast(WritingTask, job.task), job.train, job.held_out, base, lambda _: None)
+            check_base(config, base)
+        else:
+            config, base = checked(TaskConfig, given, "--set"), _encoder(job)
+            head = head_of(config, head_task(job.task), base, (job.train.path, job.rows))
+            if config.bidirectional not in models:
+                models[config.bidirectional] = new_model(config, head, base)
+            check_method(config, head, models[config.bidirectional])
+
+    def fault(method: str, settings: Mapping[str, Any]) -> NoriaError | None:
+        try:
+            check(method, settings)
+        except (ConfigError, DataError, ModelError) as error:
+            return error
+        return None
+
+    return fault
 
 
 def _settings_of_methods(job: Job) -> dict[str, dict[str, Any]]:

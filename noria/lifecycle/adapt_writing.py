@@ -105,9 +105,7 @@ def adapt_writing(
     scratch = out / SCRATCH
     if told := finished(out, DONE, scratch, request, "metrics"):
         return Tuned(folder=out, metrics=told["metrics"])
-    check_base(config, model)
-    writing = Writing.of(task, list(train.rows.values()))
-    _say_left_out(config, model, writing, train, held_out, say)
+    writing = check_writing(config, task, train, held_out, model, say)
     claim(out, scratch, request, "noria tune")
     for side, file in (("train", train), ("held_out", held_out)):
         (scratch / side).mkdir(exist_ok=True)
@@ -120,6 +118,14 @@ def adapt_writing(
     say(f"{metrics['num_examples']:,} rows to learn from: {metrics['num_steps']:,} steps, {metrics['epochs']:.3g} epochs.")
     _write(out, model, writing, request, metrics)
     return Tuned(folder=out, metrics=metrics)
+
+
+def check_writing(config: TuneConfig, task: WritingTask, train: TaskFile, held_out: TaskFile, model: BaseModel, say: Say) -> Writing:
+    """What is asked of the model; tells of rows that are left out. Raises ConfigError, DataError, ModelError for what cannot be tuned."""
+    check_base(config, model)
+    writing = Writing.of(task, list(train.rows.values()))
+    _say_left_out(config, model, writing, train, held_out, say)
+    return writing
 
 
 def _say_left_out(config: TuneConfig, base: BaseModel, writing: Writing, train: TaskFile, held_out: TaskFile, say: Say) -> None:

@@ -9,13 +9,14 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from noria.config import Section
-from noria.errors import ConfigError, DataError, ModelError
+from noria.errors import ConfigError, DataError, ModelError, NoriaError
 from noria.evaluate.paired import compare
 from noria.lifecycle.standing import Standing
 from noria.store import claim, finished, write_file
@@ -41,6 +42,8 @@ MOST_ROWS, FEWEST_ROWS, ROWS_A_MINUTE = 300, 30, 20
 """Rows of the evaluation file that the methods are asked in a race: a prompted model takes half a second for one."""
 Make = Callable[[str, float, Path], Tuned]
 """Makes a method's folder in so many minutes."""
+Fault = Callable[[str, Mapping[str, Any]], NoriaError | None]
+"""What keeps a method with such settings from the task, as far as it is known before anything is made."""
 Ask = Callable[[Path], Standing]
 """What a folder is worth on the rows of the race, the same for all."""
 
@@ -101,6 +104,23 @@ def race(methods: Sequence[str], minutes: float, request: Mapping[str, Any], out
     say(f"Best: {best}; the cheapest that is not shown to be worse: {cheapest} ({found[cheapest][0].seconds:.0f} s).")
     report = {"best": best, "cheapest": cheapest, "rounds": [[asdict(lap) for lap in laps] for laps in rounds], "against_the_best": against}
     return _kept(out, found[best][2], request, report)
+
+
+def refuse_wrong(settings: Mapping[str, Mapping[str, Any]], fault: Fault) -> None:
+    """Raise what is wrong with a setting, if it is for every method that heeds it: a mistake of the user's, that would cost the race its methods.
+
+    Args:
+        settings: of each method those that were set and are its own. fault: is asked of one setting at a time, and of none.
+    """
+
+    @cache
+    def able(method: str) -> bool:
+        return fault(method, {}) is None
+
+    for name in dict.fromkeys(name for own in settings.values() for name in own):
+        faults = [fault(method, {name: own[name]}) for method, own in settings.items() if name in own and able(method)]
+        if faults and None not in faults:
+            raise next(error for error in faults if error is not None)
 
 
 def _result(lap: Lap) -> str:

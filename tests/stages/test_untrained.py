@@ -143,6 +143,11 @@ def test_a_race_keeps_the_best_and_names_the_cheapest(tmp_path: Path) -> None:
         ("classify", {"method": "best", "minutes": -1}, "minutes"),
         ("classify", {"method": "best", "lerning_rate": 1e-3}, "lerning_rate"),
         ("classify", {"method": "best", "rank": 0}, "rank"),
+        ("classify", {"method": "best", "max_tokens": 9999}, "Give 512 or less"),
+        ("classify", {"method": "best", "top_layers": 99}, "Give a number from 1 to"),
+        ("classify", {"method": "best", "encoder": "typo"}, "No model 'typo'"),
+        ("tools", {"method": "best", "thought": True}, "`thought` is for `--method prompting` of classify and answer"),
+        ("tools", {"method": "best", "top_layers": 99}, "Give a number from 1 to 30"),
         ("classify", {"method": "retrieval", "encoder": "typo"}, "No model 'typo'"),
     ],
 )
@@ -151,6 +156,7 @@ def test_what_a_method_cannot_do_is_refused_before_a_folder_is_made(tmp_path: Pa
         "tag": [{"tokens": ["a"], "tags": ["O"]}, {"tokens": ["b"], "tags": ["B-X"]}],
         "answer": [{"question": "q?", "context": "c", "answers": {"text": [], "answer_start": []}}],
         "classify": intents(1, 6),
+        "tools": orders(1, 6),
     }
     with pytest.raises(ConfigError, match=told):
         made(tmp_path, task, rows[task], rows[task], **settings)

@@ -9,7 +9,7 @@ import pytest
 
 from noria.errors import ConfigError, DataError, ModelError
 from noria.evaluate.counted import Counted
-from noria.lifecycle.race import race
+from noria.lifecycle.race import race, refuse_wrong
 from noria.lifecycle.standing import Standing
 from noria.train.task import Tuned
 
@@ -68,3 +68,31 @@ def test_a_race_on_another_base_is_another_race(tmp_path: Path) -> None:
     raced(tmp_path / "out", {"head": (0.5,), "lora": (0.9,)})
     with pytest.raises(ConfigError, match="`--base` was None and is 'b'"):
         raced(tmp_path / "out", {"head": (0.5,), "lora": (0.9,)}, request={"settings": {"--base": "b"}, "files": []})
+
+
+OWN: dict[str, dict[str, Any]] = {"retrieval": {"encoder": "e"}, "head": {"layers": 9}, "lora": {"layers": 9, "rank": 4}}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({("head", "layers"), ("lora", "layers")}, "head, layers"),
+        ({("retrieval", "encoder")}, "retrieval, encoder"),
+        ({("head", "layers")}, None),
+        ({("head", None), ("head", "layers")}, None),
+        ({("head", None), ("head", "layers"), ("lora", "layers")}, "lora, layers"),
+        ({("retrieval", None), ("retrieval", "encoder")}, None),
+    ],
+)
+def test_a_setting_stops_the_race_where_every_method_that_heeds_it_refuses_it(wrong: set[tuple[str, str | None]], told: str | None) -> None:
+    """What a method cannot do without any setting is no fault of the settings."""
+
+    def fault(method: str, settings: Mapping[str, Any]) -> ConfigError | None:
+        name = next(iter(settings), None)
+        return ConfigError(f"{method}, {name}") if (method, name) in wrong else None
+
+    if told is None:
+        refuse_wrong(OWN, fault)
+    else:
+        with pytest.raises(ConfigError, match=told):
+            refuse_wrong(OWN, fault)
