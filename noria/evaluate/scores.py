@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noria.data import AnswerExample, ClassifyExample, EmbedExample, Example, ScoreExample, TagExample, TextPairExample
-from noria.data.language import mostly_chinese
+from noria.data.language import is_chinese
 from noria.data.task_checks import OUT_OF_SCOPE
 from noria.evaluate import counted
 from noria.evaluate.counted import Counted, Floats
@@ -221,7 +221,7 @@ def _written(rows: Sequence[TextPairExample], predictions: Sequence[Mapping[str,
     scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], tokenizer=_Characters())
     found = [scorer.score(target, text) for target, text in zip(targets, said, strict=True)]
     rouge = {name: [one[name].fmeasure for one in found] for name in ("rouge1", "rouge2", "rougeL")}
-    tokenize = "zh" if mostly_chinese(targets) else "13a"
+    tokenize = "zh" if any(map(is_chinese, targets)) else "13a"  # without spaces, a Chinese sentence is one word to the other
     bleu = corpus_bleu(said, [targets], tokenize=tokenize)
     made = *(Counted.mean(name, values) for name, values in rouge.items()), _bleu_counts(targets, said, tokenize)
     metrics = {name: sum(values) / len(rows) for name, values in rouge.items()} | {"bleu": bleu.score / 100}

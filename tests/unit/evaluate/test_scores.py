@@ -117,6 +117,18 @@ def test_summaries_in_chinese_count_characters() -> None:
     assert found.metrics["rouge1"] == pytest.approx(2 * 1 * (4 / 6) / (1 + 4 / 6))
 
 
+def test_bleu_reads_chinese_among_other_languages() -> None:
+    """However few rows it is, and wherever they stand: without spaces, all of a sentence would be one word, which is wrong if a character is."""
+    english = [("The river runs by the old mill today.", "No.")] * 501
+    chinese = [("今天的天气非常好，我们去河边走走。", "今天的天气非常好，我们去河边看看。")] * 9
+    found = score(
+        "rewrite", [TextPairExample(text="t", target=right) for right, _ in english + chinese], [{"target": said} for _, said in english + chinese]
+    )
+    assert found.metrics["bleu"] > 0
+    precise = next(one for one in found.made if "bleu" in one.metrics).cells[:, 0].max()
+    assert precise >= 14, "characters of a Chinese row that are right"
+
+
 def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
     assert calibration_error([0.8] * 10, [True] * 8 + [False] * 2) == pytest.approx(0)
     assert calibration_error([0.9, 0.9, 0.3, 0.3], [True, False, True, False]) == pytest.approx((0.4 * 2 + 0.2 * 2) / 4)
