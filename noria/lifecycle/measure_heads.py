@@ -140,19 +140,27 @@ def _seen(name: str, task: str, file: TaskFile, say: Say) -> int | None:
 
 
 def _training_file(folder: Path, task: str) -> TaskFile | None:
-    """The rows that a folder was tuned on, if their file is still there as it was."""
+    """The rows that a folder was tuned on, if their file is still there as it was; where rows were left out of it, what told which is needed too."""
     if not (folder / DONE).is_file():
         return None
     request = read_told(folder / DONE, "request")["request"]
-    try:
-        trained, *others = (_as_it_was(Path(path), size, task) for path, size in request["files"])
-    except (OSError, DataError):
-        return None
+    first, *others = request["files"]
+    trained = _as_it_was(*first, task)
     if trained is None or not request["settings"].get("--drop-duplicates"):
         return trained
-    left_out = {line for other in others if other is not None for line in in_both(trained, other)}
+    left_out: set[int] = set()
+    for named in others:
+        other = _as_it_was(*named, task)
+        if other is None:
+            return None
+        left_out.update(in_both(trained, other))
     return TaskFile(path=trained.path, rows={line: row for line, row in trained.rows.items() if line not in left_out})
 
 
-def _as_it_was(path: Path, size: int, task: str) -> TaskFile | None:
-    return TaskFile(path=path, rows=dict(numbered_rows(path, cast(Task, task)))) if path.stat().st_size == size else None
+def _as_it_was(name: str, size: int, task: str) -> TaskFile | None:
+    """The rows of a file that is still as large as it was; None of one that is gone, or has changed."""
+    path = Path(name)
+    try:
+        return TaskFile(path=path, rows=dict(numbered_rows(path, cast(Task, task)))) if path.stat().st_size == size else None
+    except (OSError, DataError):
+        return None

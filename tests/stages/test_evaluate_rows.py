@@ -156,6 +156,17 @@ def test_a_training_file_that_has_changed_is_not_counted(tmp_path: Path, folders
     assert report["in_training_file"] is None
 
 
+@pytest.mark.parametrize(("drop", "seen"), [(False, 8), (True, None)])
+def test_rows_that_were_learnt_are_told_of_the_training_file_alone(tmp_path: Path, folders: Path, drop: bool, seen: int | None) -> None:
+    """The evaluation file is needed where it told which rows of the other were left out."""
+    train, dev, out = write(tmp_path / "train.jsonl", intents(5, 24)), write(tmp_path / "dev.jsonl", intents(6, 8)), tmp_path / "out"
+    given = {"method": "head", "threads": 1}
+    adapt(given, "classify", train, dev, out, str(folders / "base"), lambda *_: None, lambda _: None, drop_duplicates=drop)
+    data = write(tmp_path / "test.jsonl", intents(5, 24)[:8])
+    dev.unlink()
+    assert measure(None, str(out), "classify", data, against=None, out=None, progress=lambda *_: None)["in_training_file"] == seen
+
+
 def test_rewordings_are_scored_and_compared(tmp_path: Path) -> None:
     """One model gives the right words back, the other leaves out the last."""
     rng = random.Random(6)
