@@ -148,8 +148,8 @@ class Untrained:
     def _asked(self, row: Example) -> dict[str, Any]:
         said = self._said(row)
         if isinstance(row, AnswerExample):
-            answers = Counter(str(one.get("answer", "")) for one in said)
-            answer, count = answers.most_common(1)[0]
+            answers = Counter(str(one["answer"]) for one in said if "answer" in one)
+            answer, count = answers.most_common(1)[0] if answers else ("", 0)
             return {"answer": answer, "start": row.context.find(answer) if answer else 0, "score": count / len(said)}
         name = "labels" if self.file.several else "label"
         counts = Counter(label for one in said if name in one for label in (one[name] if self.file.several else [one[name]]))

@@ -125,6 +125,20 @@ def test_an_answer_is_found_in_its_text() -> None:
     assert said == [{"answer": "lake", "start": 7, "score": 1.0}, {"answer": "", "start": 0, "score": 1.0}]
 
 
+@pytest.mark.parametrize(
+    ("said", "answer", "sure"),
+    [
+        (['{"answer":"lake"}', '{"answer": "by the', '{"answer": "by the'], "lake", 0.3333),
+        (['{"answer": "by the'] * 3, "", 0.0),
+        (['{"answer":""}', '{"answer":""}', '{"answer":"lake"}'], "", 0.6667),
+    ],
+)
+def test_an_answer_without_an_end_does_not_say_that_there_is_none(said: list[str], answer: str, sure: float) -> None:
+    rows = [AnswerExample(question="Who pays?", context="The guest pays.", answers=Answers(text=("The guest",), answer_start=(0,)))]
+    [found] = untrained(said, rows=rows, task="answer", labels=(), votes=3).predictions([AnswerExample(question="Where?", context="By the lake.")])
+    assert (found["answer"], found["score"]) == (answer, pytest.approx(sure, abs=1e-4))
+
+
 def call(name: str) -> Message:
     return Message(role="assistant", tool_calls=(ToolCall(id="c", name=name, arguments={"room": 3}),))
 
