@@ -39,7 +39,7 @@ def build(
     with progress_bars() as progress:
         made = run(config, paths, out, progress, against or [])
     for kind, number in made.passed_over.items():
-        stderr_console().print(passed_over_sentence(kind, number), highlight=False, soft_wrap=True)
+        stderr_console().print(passed_over_sentence(kind, number), highlight=False)
 
     def show(console: Console) -> None:
         for table in stats_tables(count([out], lambda *_: None)):
@@ -69,6 +69,6 @@ def stats(
         if found.picture:
             console.print(f"As a picture: '{found.picture}'.", highlight=False)
         for path, reason in found.left_out:
-            console.print(f"Not read whole: '{path}': {reason}", highlight=False, soft_wrap=True)
+            console.print(f"Not read whole: '{path}': {reason}", highlight=False)
 
     emit(as_json, found.model_dump(mode="json"), show)

@@ -33,7 +33,7 @@ def add(
             f"{added['documents']} documents in `knowledge/`, {added['passages']} passages. They go live with the next release: `noria release new`."
         )
         for path, reason in sorted(added["failed"].items()):
-            out.print(f"Not taken up: '{path}': {reason}", markup=False, highlight=False, soft_wrap=True)
+            out.print(f"Not taken up: '{path}': {reason}", markup=False, highlight=False)
 
     emit(as_json, added, draw)
 

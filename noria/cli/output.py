@@ -73,15 +73,18 @@ def emit(as_json: bool, value: Any, show: "Callable[[Console], None]") -> None:
         sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
         sys.stdout.flush()
         return
-    from rich.console import Console
-
-    show(Console(markup=False))
+    show(_console(stderr=False))
 
 
 def stderr_console() -> "Console":
+    return _console(stderr=True)
+
+
+def _console(stderr: bool) -> "Console":
+    """Lines are as long as they are: a command or a path that Rich breaks at the width of the terminal cannot be copied."""
     from rich.console import Console
 
-    return Console(stderr=True, markup=False)
+    return Console(stderr=stderr, markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -91,9 +94,10 @@ def progress_bars() -> Generator[Callable[[str, float, float], None]]:
     A stage's bar appears with its first report. Without a terminal a stage is one line when it begins and one when it ends. What stands in brackets
     behind the name is a note, and may change from report to report.
     """
+    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    console = stderr_console()
+    console = Console(stderr=True, markup=False)  # bars do end at the edge
     if not console.is_terminal:
         yield _lines()
         return

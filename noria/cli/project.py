@@ -41,9 +41,9 @@ def doctor(project: ProjectOption = None, as_json: JsonOption = False) -> None:
         colors = {"ok": "green", "advice": "yellow", "fault": "red"}
         for finding in findings:
             mark = Text(f"{finding.state:8}", style=colors[finding.state])
-            out.print(Text.assemble(mark, f"{finding.what}: {finding.found}"), highlight=False, soft_wrap=True)
+            out.print(Text.assemble(mark, f"{finding.what}: {finding.found}"), highlight=False)
             if finding.do:
-                out.print(f"         {finding.do}", highlight=False, soft_wrap=True)
+                out.print(f"         {finding.do}", highlight=False)
 
     faults = sum(finding.state == "fault" for finding in findings)
     emit(as_json, {"ok": not faults, "findings": [f.model_dump() for f in findings]}, show)

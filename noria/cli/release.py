@@ -40,7 +40,7 @@ def show(name: ReleaseName, project: ProjectOption = None, as_json: JsonOption =
     def draw(out: Console) -> None:
         out.print(f"r{told['number']}  {told['state']}  {told['id']}  made {told['created_at']}", highlight=False)
         for part, address in told["artifacts"].items():
-            out.print(f"  {part:10} {address}", highlight=False, soft_wrap=True)
+            out.print(f"  {part:10} {address}", highlight=False)
         for move in told["moves"]:
             out.print(
                 f"  {move['created_at']}  {move['from_state']} -> {move['to_state']}: {move['reason']}", markup=False, highlight=False, soft_wrap=True
@@ -48,7 +48,7 @@ def show(name: ReleaseName, project: ProjectOption = None, as_json: JsonOption =
         for report in reports:
             out.print(report_table(report))
             for suite in report.suites:
-                out.print(f"  {suite.reason}", markup=False, highlight=False, soft_wrap=True)
+                out.print(f"  {suite.reason}", markup=False, highlight=False)
 
     emit(as_json, told, draw)
 
