@@ -1,5 +1,6 @@
 """Heads and their models, made for a task from a base model."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -124,11 +125,18 @@ def _reads_ahead(model: Any) -> bool:
     return not torch.equal(one, other)
 
 
-_NUMBERED_BEHIND_PADDING = ("roberta", "xlm-roberta", "camembert")
-"""Architectures whose first position has the number behind the padding's."""
-
-
 def num_positions(settings: Any) -> int:
     """The longest input that a model of this configuration reads, in tokens."""
-    behind = settings.pad_token_id + 1 if settings.model_type in _NUMBERED_BEHIND_PADDING else 0
+    behind = settings.pad_token_id + 1 if _numbered_behind_padding(settings) else 0
     return -behind + int(getattr(settings, "max_position_embeddings", None) or getattr(settings, "n_positions", None) or MOST_TOKENS)
+
+
+def _numbered_behind_padding(settings: Any) -> bool:
+    """Whether the first position has the number behind the padding's, as RoBERTa's has and those that took its embeddings over with its function."""
+    from transformers import MODEL_MAPPING
+
+    if type(settings) not in MODEL_MAPPING:
+        return False
+    kinds: Any = MODEL_MAPPING[type(settings)]
+    module = sys.modules[(kinds[0] if isinstance(kinds, tuple) else kinds).__module__]
+    return any(hasattr(one, "create_position_ids_from_input_ids") for one in (module, *vars(module).values()))
