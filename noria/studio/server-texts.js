@@ -57,8 +57,19 @@ const GATE = [
   [/\.$/, "。"],
 ];
 
-/** The server's `text` in Chinese. `code` is an error's; a text of the gate has none. */
+/* How a release moved -> text; what follows is the reason, the gate's or a person's. noria/lifecycle/releases.py and noria/store/releases.py write them. */
+const MOVES = [
+  [/^(r\d+) went live: /, "$1 已上线："],
+  [/^rolled back from (r\d+): /, "从 $1 回退："],
+  [/^by force: /, "强制上线："],
+  [/^no reason given$/, "未说明原因"],
+  [/^rollback in the studio$/, "在页面上回退"],
+];
+
+/** The server's `text` in Chinese. `code` is an error's; a text of the gate, or of a move, has none. */
 export function inChinese(text, code) {
+  const [moved, said] = (code === undefined && MOVES.find(([english]) => english.test(text))) || [];
+  if (moved) return text.match(moved)[0].replace(moved, said) + inChinese(text.replace(moved, ""));
   if (code !== undefined) return `${ERRORS[code] ?? `服务器报告错误（${code}）。`}${DETAILED.has(code) || !ERRORS[code] ? `（${text}）` : ""}`;
   return GATE.reduce((said, [english, chinese]) => said.replace(english, chinese), text);
 }

@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 
 from noria.errors import ModelError
 from noria.evaluate.gate import Attempt, GateConfig, PairedSuite, decide
+from noria.lifecycle.releases import Records, promote, roll_back
 from noria.schema import Delta, GateReport, Generation, GenerationRequest, Message, SuiteResult
 from noria.serve import Runtime
 from noria.testing import ScriptedGenerator
@@ -365,6 +366,23 @@ def test_whatever_the_gate_says_is_known_in_chinese(studio: Any) -> None:
     chinese = page.evaluate("said => import('/studio/server-texts.js').then(texts => said.map(text => texts.inChinese(text)))", sorted(said))
     left = {text: words for text in chinese if (words := re.findall(r"[A-Za-z]{2,}", re.sub(r"`[^`]*`|'[^']*'|McNemar|BCa|noria\.toml", "", text)))}
     assert left == {}
+
+
+def test_why_a_release_moved_is_known_in_chinese(studio: Any) -> None:
+    """server-texts.js follows what noria/lifecycle/releases.py writes, and what the server says where a person gives no reason."""
+    page, runtime = studio([])
+    candidate(runtime)
+    with Records.open(runtime.project) as records:
+        promote(records, "r2")
+        roll_back(records, "rollback in the studio")
+        promote(records, "r2", force="新的菜单")
+        roll_back(records, "")
+        said = [move.reason for release in records.releases.list() for move in records.releases.moves(release.id)]
+    assert {text.split(":")[0] for text in said} >= {"r2 went live", "r1 went live", "rolled back from r2", "by force"}
+    chinese = page.evaluate("said => import('/studio/server-texts.js').then(texts => said.map(text => texts.inChinese(text)))", said)
+    assert {text: words for text in chinese if (words := re.findall(r"[A-Za-z]{2,}", re.sub(r"`[^`]*`|McNemar", "", text)))} == {}
+    assert "r1 已上线：从 r2 回退：未说明原因" in chinese
+    assert any(text.startswith("r2 已上线：`task-success` 上更好：") for text in chinese)
 
 
 def test_hostile_text_is_shown_as_text(studio: Any) -> None:
