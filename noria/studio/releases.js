@@ -5,10 +5,10 @@ import { el, say, translate } from "./dom.js";
 import { interval, scaleOf } from "./interval.js";
 import { number, when } from "./strings.js";
 
-export /* Parts of a release, and notes, that have a name in both languages. */
+/* Parts of a release, and notes, that have a name in both languages. */
 const PARTS = new Set(["engine", "prompts", "tools", "knowledge", "origin", "changed", "minutes", "feedback_used"]);
 
-class Releases extends HTMLElement {
+export class Releases extends HTMLElement {
   connectedCallback() {
     if (this.list) return;
     this.list = el("div", { class: "list" });
