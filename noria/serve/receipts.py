@@ -84,12 +84,16 @@ def _turn_bodies(runtime: Runtime, conversation: Conversation, turns: list[Turn]
     for entry in runtime.traces.transcript(conversation.id):
         if entry.step_id is None and entry.message.role != "assistant":
             incoming.setdefault(entry.turn_id, []).append(entry.message.to_openai())
+    said: dict[str, list[dict[str, Any]]] = {}
+    for piece in runtime.feedback.list(conversation_id=conversation.id):
+        said.setdefault(piece.receipt, []).append(piece.model_dump(mode="json"))
     bodies: list[dict[str, Any]] = []
     for turn in turns:
         view = StepView()
         steps = [view.of(step) for step in runtime.traces.steps(turn.id)]
         answer = turn.answer.to_openai() if turn.answer is not None else None
-        bodies.append({"receipt": turn.id, "state": turn.state, "messages": incoming.get(turn.id, []), "steps": steps, "answer": answer})
+        told = {"messages": incoming.get(turn.id, []), "steps": steps, "answer": answer, "feedback": said.get(turn.id, [])}
+        bodies.append({"receipt": turn.id, "state": turn.state, **told})
     return bodies
 
 

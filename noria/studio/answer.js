@@ -80,6 +80,17 @@ export class Answer extends HTMLElement {
     for (const row of this.steps.values()) row.end();
   }
 
+  /** Show again what was said of the answer before the page was loaded: the last thumb, and every correction. */
+  showJudged(feedback) {
+    const thumb = feedback.findLast((piece) => piece.kind === "thumb");
+    if (thumb) this.press(thumb.value);
+    this.after.append(...feedback.filter((piece) => piece.kind === "demonstration").map((piece) => corrected(piece.value, piece.role)));
+  }
+
+  press(good) {
+    this.thumbs.forEach((button, i) => button.setAttribute("aria-pressed", String(good === (i === 0))));
+  }
+
   async judge(good) {
     try {
       await post("/v1/feedback", { receipt: this.receipt, kind: "thumb", value: good, source: user() });
@@ -87,7 +98,7 @@ export class Answer extends HTMLElement {
       sayError(this.notice, error);
       return;
     }
-    this.thumbs.forEach((button, i) => button.setAttribute("aria-pressed", String(good === (i === 0))));
+    this.press(good);
     say(this.notice, "noted");
     this.comment?.remove();
     this.comment = null;

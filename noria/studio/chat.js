@@ -72,8 +72,10 @@ export class Chat extends HTMLElement {
       this.log.append(answer);
       for (const step of turn.steps) answer.addStep(step);
       if (turn.answer?.content) answer.addText(turn.answer.content, () => this.keepEnd());
-      if (turn.state === "done") answer.finish(turn.receipt);
-      else answer.fail("stopped", {}, null);
+      if (turn.state === "done") {
+        answer.finish(turn.receipt);
+        answer.showJudged(turn.feedback.filter((piece) => piece.source === user()));
+      } else answer.fail("stopped", {}, null);
     }
     this.toEnd();
     return true;

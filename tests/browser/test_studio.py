@@ -415,6 +415,23 @@ def test_a_conversation_survives_a_reload(studio: Any) -> None:
     assert len(runtime.traces.conversations()) == 1
 
 
+def test_what_was_said_of_an_answer_is_there_after_a_reload(studio: Any) -> None:
+    page, runtime = studio(BOOKING)
+    say(page, "A table")
+    page.get_by_role("button", name="Bad answer").click()
+    page.get_by_role("button", name="What should it have said?").click()
+    page.get_by_label("The reply").fill("Your table is booked for Wednesday at seven.")
+    page.get_by_role("button", name="Save the correction").click()
+    expect(page.locator(".corrected")).to_contain_text("at seven")
+    [receipt] = {piece.receipt for piece in runtime.feedback.list()}
+    runtime.feedback.add(receipt, "demonstration", "Somebody else's words.", "eva", "operator")
+    page.reload()
+    expect(page.locator(".corrected")).to_contain_text("Your table is booked for Wednesday at seven.")
+    expect(page.get_by_role("button", name="Bad answer")).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("button", name="Good answer")).to_have_attribute("aria-pressed", "false")
+    expect(page.locator(".corrected")).to_have_count(1)
+
+
 def test_an_error_is_told_and_can_be_tried_again(studio: Any) -> None:
     answers: Iterator[Any] = iter([ModelError("The engine stopped. Restart it."), "Now it works."])
     page, _ = studio(lambda _: next(answers))

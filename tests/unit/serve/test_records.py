@@ -217,11 +217,13 @@ def test_a_receipt_tells_everything_an_answer_came_from(desk: Any) -> None:
 def test_a_conversation_is_shown_turn_by_turn(desk: Any) -> None:
     served = desk([{"find_table": {"day": "2026-03-04", "guests": 2}}, "T4.", "Bye!"])
     name = served.chat("A table?").headers["x-noria-conversation"]
-    served.chat("Thanks", conversation=name)
+    receipt = served.chat("Thanks", conversation=name).json()["id"]
+    served.post("/v1/feedback", receipt=receipt, kind="thumb", value=True)
     shown = served.client.get(f"/v1/conversations/{name}").json()
     assert [[m["content"] for m in turn["messages"]] for turn in shown["turns"]] == [["A table?"], ["Thanks"]]
     assert [turn["answer"]["content"] for turn in shown["turns"]] == ["T4.", "Bye!"]
     assert [step["kind"] for step in shown["turns"][0]["steps"]] == ["model", "tool", "model"]
+    assert [[piece["kind"] for piece in turn["feedback"]] for turn in shown["turns"]] == [[], ["thumb"]]
     assert served.client.get("/v1/conversations/conv_gone").status_code == 404
 
 
