@@ -42,9 +42,7 @@ def show(name: ReleaseName, project: ProjectOption = None, as_json: JsonOption =
         for part, address in told["artifacts"].items():
             out.print(f"  {part:10} {address}", highlight=False)
         for move in told["moves"]:
-            out.print(
-                f"  {move['created_at']}  {move['from_state']} -> {move['to_state']}: {move['reason']}", markup=False, highlight=False, soft_wrap=True
-            )
+            out.print(f"  {move['created_at']}  {move['from_state']} -> {move['to_state']}: {move['reason']}", markup=False, highlight=False)
         for report in reports:
             out.print(report_table(report))
             for suite in report.suites:
