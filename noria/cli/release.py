@@ -1,6 +1,7 @@
 """`noria release list|show|new|promote|rollback|diff`."""
 
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -112,13 +113,36 @@ def diff(
     def draw(out: Console) -> None:
         for part, change in told["parts"].items():
             out.print(f"{part}: {_short(change['before'])} -> {_short(change['after'])}", highlight=False)
-            for kind in ("config", "metrics", "files"):
-                for key, values in change.get(kind, {}).items():
-                    out.print(f"  {kind}.{key}: {_short(values['before'])} -> {_short(values['after'])}", markup=False, highlight=False)
+            for line in _of_part(change):
+                out.print(f"  {line}", markup=False, highlight=False)
         if not told["parts"]:
             out.print("No part changed.")
 
     emit(as_json, told, draw)
+
+
+def _of_part(change: Mapping[str, Any]) -> Iterator[str]:
+    """The lines about a part; where its contents are told by name, hashes and schemas say no more."""
+    contents = change.get("contents", {})
+    for kind in ("config", "metrics", "files"):
+        for key, values in change.get(kind, {}).items():
+            if "added" not in contents or (kind, key) == ("config", "agent"):
+                yield from _of_value(f"{kind}.{key}", values["before"], values["after"])
+    for word in ("added", "removed", "changed"):
+        yield from (f"{word} {name}" for name in contents.get(word, []))
+    for lines in contents.get("lines", {}).values():
+        yield from lines
+    if "error" in contents:
+        yield contents["error"]
+
+
+def _of_value(name: str, before: Any, after: Any) -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in sorted(before.keys() | after.keys()):
+            if before.get(key) != after.get(key):
+                yield from _of_value(f"{name}.{key}", before.get(key), after.get(key))
+    else:
+        yield f"{name}: {_short(before)} -> {_short(after)}"
 
 
 def _short(value: object) -> str:

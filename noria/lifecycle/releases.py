@@ -13,6 +13,7 @@ from noria.config import Project
 from noria.errors import ArtifactError, DataError
 from noria.evaluate import spending
 from noria.evaluate.gate import GateConfig
+from noria.lifecycle.differences import differences
 from noria.lifecycle.lock import project_lock
 from noria.model import resolve
 from noria.schema import GateReport, Release
@@ -213,15 +214,26 @@ def budget(records: Records, config: GateConfig, before: int | None = None) -> B
 
 
 def diff(records: Records, before: str, after: str) -> dict[str, Any]:
-    """What changed from one release to another: parts, configuration and metrics of the parts' artifacts, and files."""
+    """What changed from one release to another: parts, configuration and metrics of the parts' artifacts, files, and what these hold (`contents`)."""
     first, second = records.releases.get(before), records.releases.get(after)
+    labels = f"r{first.number}", f"r{second.number}"
     parts: dict[str, Any] = {}
     for part in sorted(set(first.artifacts) | set(second.artifacts)):
         old, new = first.artifacts.get(part), second.artifacts.get(part)
         if old != new:
             parts[part] = {"before": old, "after": new, **_part_changes(_told(records, old), _told(records, new))}
+            if contents := _contents(records, part, old, new, labels):
+                parts[part]["contents"] = contents
     notes = _changed(first.notes, second.notes)
-    return {"before": f"r{first.number}", "after": f"r{second.number}", "parts": parts, "notes": notes}
+    return {"before": labels[0], "after": labels[1], "parts": parts, "notes": notes}
+
+
+def _contents(records: Records, part: str, old: str | None, new: str | None, labels: tuple[str, str]) -> dict[str, Any]:
+    try:
+        before, after = (records.artifacts.verify(name) if name is not None and is_artifact(name) else None for name in (old, new))
+    except ArtifactError as error:
+        return {"error": str(error)}
+    return differences(part, before, after, labels)
 
 
 def _told(records: Records, name: str | None) -> Mapping[str, Any]:

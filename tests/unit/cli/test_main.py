@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from noria import __version__
 from noria.cli.main import COMMANDS, run
 from noria.config import Project
 from noria.lifecycle.releases import Records
+from noria.serve import first_release
 
 
 @pytest.fixture
@@ -114,6 +116,22 @@ def test_releases_on_the_command_line(desk: Path, capsys: pytest.CaptureFixture[
     assert json.loads(capsys.readouterr().out)["parts"] == {}
     assert run(["release", "rollback", *at]) == 2
     assert "r1 is the first release" in capsys.readouterr().err
+
+
+def test_a_changed_prompt_is_shown_line_by_line(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = Project.load(desk)
+    with Records.open(project) as records:
+        first_release(project, records.releases, records.artifacts)
+    (desk / "prompts/system.md").write_text((desk / "prompts/system.md").read_text() + "Be brief.\n")
+    (desk / "noria.toml").write_text(re.sub(r"(?m)^max_tokens = .*", "max_tokens = 77", (desk / "noria.toml").read_text()))
+    assert run(["release", "new", "--project", str(desk)]) == 0
+    capsys.readouterr()
+    assert run(["release", "diff", "r1", "r2", "--project", str(desk)]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert "  changed prompts/system.md" in shown
+    assert "  +++ r2/prompts/system.md" in shown
+    assert "  +Be brief." in shown
+    assert any(line.startswith("  config.agent.max_tokens: ") and line.endswith(" -> 77") for line in shown)
 
 
 def test_feedback_on_the_command_line(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:

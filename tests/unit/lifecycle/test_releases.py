@@ -201,6 +201,55 @@ def test_a_changed_folder_becomes_a_release_without_training(tmp_path: Path) -> 
     assert budget(records, GateConfig()).failures == 0
 
 
+TOOLS = """from noria.agent import tool
+
+
+@tool
+def open_door(room: int) -> str:
+    \"\"\"Open a door\"\"\"
+    return "open"
+
+
+@tool
+def {name}(room: int{more}) -> str:
+    \"\"\"Clean a room\"\"\"
+    return "clean"
+"""
+
+
+def test_diff_names_lines_tools_and_documents(tmp_path: Path) -> None:
+    records = project_with_prompt(tmp_path)
+    (tmp_path / "tools.py").write_text(TOOLS.format(name="clean", more=""))
+    (tmp_path / "knowledge").mkdir()
+    for name in ("breakfast", "pool", "rooms"):
+        (tmp_path / "knowledge" / f"{name}.md").write_text(f"# {name}\n\nFrom 7 to 10.\n")
+    first_release(records.project, records.releases, records.artifacts)
+    (tmp_path / "prompts" / "system.md").write_text("Be kind.\nBe brief.")
+    (tmp_path / "tools.py").write_text(TOOLS.format(name="clean", more=", soon: bool = True").replace("open_door", "lock_door"))
+    (tmp_path / "knowledge" / "pool.md").unlink()
+    (tmp_path / "knowledge" / "spa.md").write_text("# Spa\n\nFrom 9 to 20.\n")
+    (tmp_path / "knowledge" / "rooms.md").write_text("# Rooms\n\nUntil 11.\n")
+    release_of_folder(records)
+    parts = diff(records, "r1", "r2")["parts"]
+    assert parts["prompts"]["contents"] == {
+        "added": [], "removed": [], "changed": ["prompts/system.md"],
+        "lines": {"prompts/system.md": ["--- r1/prompts/system.md", "+++ r2/prompts/system.md", "@@ -1 +1,2 @@", " Be kind.", "+Be brief."]},
+    }  # fmt: skip
+    assert parts["tools"]["contents"] == {"added": ["lock_door"], "removed": ["open_door"], "changed": ["clean"]}
+    assert parts["knowledge"]["contents"] == {
+        "added": ["knowledge/spa.md"], "removed": ["knowledge/pool.md"], "changed": ["knowledge/rooms.md"],
+    }  # fmt: skip
+
+
+def test_diff_says_which_part_is_damaged(tmp_path: Path) -> None:
+    records = project_with_prompt(tmp_path)
+    r1 = first_release(records.project, records.releases, records.artifacts)
+    (tmp_path / "prompts" / "system.md").write_text("Be brief.")
+    release_of_folder(records)
+    (records.artifacts.get(r1.artifacts["prompts"]).path / "prompts/system.md").write_text("Be rude.")
+    assert "system.md" in diff(records, "r1", "r2")["parts"]["prompts"]["contents"]["error"]
+
+
 def test_a_release_keeps_the_agents_settings(tmp_path: Path) -> None:
     records = project_with_prompt(tmp_path)
     r1 = first_release(records.project, records.releases, records.artifacts)
