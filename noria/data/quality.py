@@ -70,7 +70,7 @@ class InLanguage(BaseFilter):
         """The rules are of web pages, whose lines seldom come twice; a book's do. It stays if pieces that make most of it pass."""
         passed, faults = 0, Counter[str]()
         left: list[str] = []
-        details: dict[str, str] = {}
+        details: dict[str, Any] = {}
         for piece in pieces(doc.text):
             text = piece.strip()  # rules strip what they are given; the space between two pieces is the text's
             part = Document(text=text, id=doc.id, metadata=dict(doc.metadata))
