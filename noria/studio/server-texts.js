@@ -25,7 +25,7 @@ const ERRORS = {
 /* Errors whose reason differs from case to case: the server's own sentence follows. */
 const DETAILED = new Set(["invalid_value", "release_not_changed"]);
 
-/* Sentence or part of one -> text; noria/evaluate/gate.py writes them, and tests/browser checks that none is missing here. */
+/* Sentence or part of one -> text; noria/evaluate/gate.py writes them, and tests/browser/test_server_texts.py checks that none is missing here. */
 const GATE = [
   [/^the first release of the project: its base model as it came$/, "项目的第一个版本：原样的基座模型"],
   [/^exact McNemar, one-sided$/, "精确 McNemar 检验，单侧"],
@@ -57,7 +57,7 @@ const GATE = [
   [/\.$/, "。"],
 ];
 
-/* How a release moved -> text; what follows is the reason, the gate's or a person's. noria/lifecycle/releases.py and noria/store/releases.py write them. */
+/* How a release moved -> text; what follows is the reason, the gate's or a person's. noria/lifecycle/releases.py writes them. */
 const MOVES = [
   [/^(r\d+) went live: /, "$1 已上线："],
   [/^rolled back from (r\d+): /, "从 $1 回退："],

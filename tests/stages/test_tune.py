@@ -18,7 +18,7 @@ from noria.engine.heads.runners import GRAPH, open_runner, transformers_runner
 from noria.errors import ArtifactError, ConfigError, DataError, ModelError
 from noria.lifecycle.adapt import adapt, predict_file
 from noria.lifecycle.measure import measure
-from noria.model import Shape, load_tokenizer, make_config, new_model, resolve, train_tokenizer, with_soft_tokens
+from noria.model import Shape, make_config, new_model, resolve, train_tokenizer
 from noria.train.sentences import SentenceEncoder
 
 WORDS = {"pay": ["send money", "transfer funds", "pay my bill"], "card": ["my card is lost", "new card please", "block the card"]}
@@ -297,19 +297,6 @@ def decoder(kind: Literal["llama", "gpt2"], folder: Path) -> str:
     )
     words.save(folder)
     return str(folder)
-
-
-@pytest.mark.parametrize(
-    ("settings", "told"), [({"method": "prompt"}, "has a learnt prompt already"), ({"method": "lora", "top_layers": 3}, "Give a number from 1 to 2")]
-)
-def test_what_a_decoder_cannot_be_tuned_with_leaves_the_folder_free(tmp_path: Path, settings: dict[str, Any], told: str) -> None:
-    base = Path(decoder("llama", tmp_path / "base"))
-    with_soft_tokens(load_tokenizer(base), 2).save(base)
-    rows = [{**row, "target": row["text"]} for row in letters(random.Random(6), 8)]
-    files = write(tmp_path / "train.jsonl", rows), write(tmp_path / "dev.jsonl", rows)
-    with pytest.raises(ConfigError, match=told):
-        adapt(settings, "rewrite", *files, tmp_path / "out", str(base), lambda *_: None, lambda _: None)
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

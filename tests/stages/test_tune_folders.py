@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from noria.errors import ConfigError, DataError, ModelError
 from noria.lifecycle.adapt import adapt, predict_file
-from noria.model import Shape, make_config, new_model, train_tokenizer
+from noria.model import Shape, load_tokenizer, make_config, new_model, train_tokenizer, with_soft_tokens
 
 WORDS = {"pay": ["send money", "transfer funds", "pay my bill"], "card": ["my card is lost", "new card please", "block the card"]}
 THINGS = ["river", "stone", "light", "garden", "window", "paper"]
@@ -192,3 +193,17 @@ def test_a_search_that_cannot_be_run_claims_no_folder(tmp_path: Path, small: str
         with pytest.raises(ConfigError):
             adapt(settings, "classify", *files, tmp_path / "out", small, lambda *_: None, lambda _: None, num_trials=3)
         assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"), [({"method": "prompt"}, "has a learnt prompt already"), ({"method": "lora", "top_layers": 3}, "Give a number from 1 to 2")]
+)
+def test_what_a_decoder_cannot_be_tuned_with_leaves_the_folder_free(tmp_path: Path, writer: str, settings: dict[str, Any], told: str) -> None:
+    """Whoever follows the advice may give the same `--out` again."""
+    base = shutil.copytree(writer, tmp_path / "base")
+    with_soft_tokens(load_tokenizer(base), 2).save(base)
+    rows = [{**row, "target": row["text"]} for row in letters(random.Random(6), 8)]
+    files = write(tmp_path / "train.jsonl", rows), write(tmp_path / "dev.jsonl", rows)
+    with pytest.raises(ConfigError, match=told):
+        adapt(settings, "rewrite", *files, tmp_path / "out", str(base), lambda *_: None, lambda _: None)
+    assert not (tmp_path / "out").exists()
