@@ -77,11 +77,14 @@ class Message(Record):
         """
         if not isinstance(data, dict):
             raise DataError(f"A message is an object with `role` and `content`, not {data!r:.80}.")
+        calls = data.get("tool_calls") or []
+        if not isinstance(calls, list | tuple):
+            raise DataError(f"Message field `tool_calls` must be a list, not {calls!r:.80}.")
         try:
             return cls(
                 role=data.get("role"),  # type: ignore[arg-type]
                 content=_text_content(data.get("content")),
-                tool_calls=tuple(_tool_call(c, i) for i, c in enumerate(data.get("tool_calls") or ())),
+                tool_calls=tuple(_tool_call(c, i) for i, c in enumerate(calls)),
                 tool_call_id=data.get("tool_call_id"),
                 name=data.get("name"),
             )

@@ -66,6 +66,7 @@ def test_feedback_of_every_kind_is_bound_to_its_answer(desk: Any) -> None:
         ({"kind": "thumb", "value": True, "receipt": "turn_gone"}, 404, "turn_gone"),
         ({"kind": "thumb"}, 400, "`value` is missing"),
         ({"kind": "thumb", "value": True, "role": "boss"}, 400, "`role`"),
+        ({"kind": "demonstration", "value": {"role": "assistant", "tool_calls": 5}}, 400, "`tool_calls` must be a list, not 5"),
         (
             {
                 "kind": "demonstration",
