@@ -33,6 +33,7 @@ def finetune(
     on_progress: Callable[[Progress], None] | None = None,
     style: Style | None = None,
     held_out: Path | None = None,
+    then: float = 0.0,
 ) -> dict[str, Any]:
     """Tune `base` on everything in `data` and write the result to `out`; returns the metrics of the run.
 
@@ -41,6 +42,7 @@ def finetune(
         style: how messages are rendered, as they will be served; None takes what fits the tokenizer.
         held_out: a folder with a `chat.jsonl`; the weights with the lowest loss on it are taken.
         replay_share: number of replayed examples for each new one, at most.
+        then: seconds of what follows, as `noria.train.train` takes it.
 
     Raises:
         DataError: a file breaks its format, or there is nothing to learn from.
@@ -56,7 +58,7 @@ def finetune(
     num_replayed = min(len(earlier), round(replay_share * len(examples)))
     examples += random.Random(config.seed).sample(earlier, num_replayed)
     chosen_by = [] if held_out is None else short_enough(read_examples(renderer, held_out, config), config)
-    result = train(model, examples, [Supervised(), DirectPreference(), KahnemanTversky()], config, out, on_progress, chosen_by)
+    result = train(model, examples, [Supervised(), DirectPreference(), KahnemanTversky()], config, out, on_progress, chosen_by, then)
     with model_errors(out):
         result.model.save_pretrained(str(out / "model"))
         tokenizer.save(out / "model")

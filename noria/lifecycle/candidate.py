@@ -43,7 +43,15 @@ def base_of(records: Records, live: Release) -> Base:
     return Base(model=origin, address=address, origin=origin, origin_address=address)
 
 
-def tune(records: Records, base: Base, dataset: Dataset, replay: list[Path], minutes: float, seed: int, progress: Progress) -> Artifact:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Time:
+    """For tuning a candidate: `minutes`, and the `then` seconds of what follows, for which a machine that becomes slower needs more."""
+
+    minutes: float
+    then: float = 0.0
+
+
+def tune(records: Records, base: Base, dataset: Dataset, replay: list[Path], time: Time, seed: int, progress: Progress) -> Artifact:
     """Tuned weights as an artifact; the same request again is a no-op, a killed one resumes. Raises DependencyError without torch."""
     try:
         from noria.align import finetune
@@ -54,7 +62,7 @@ def tune(records: Records, base: Base, dataset: Dataset, replay: list[Path], min
             f"Training needs torch, transformers and peft ({error.name} is missing): run `make install` in the clone of Noria."
         ) from error
 
-    config = records.project.section("train", TuneConfig, {"minutes": minutes, "seed": seed})
+    config = records.project.section("train", TuneConfig, {"minutes": time.minutes, "seed": seed})
     if config.method == "prompt":
         raise ConfigError('`[train] method` is "prompt"; a release needs one of: lora, dora, full. `noria tune` makes prompts.')
     rendering = records.project.section("model", ModelConfig).rendering
@@ -63,7 +71,7 @@ def tune(records: Records, base: Base, dataset: Dataset, replay: list[Path], min
         progress("training", step.step, step.num_steps)
 
     def make(folder: Path) -> dict[str, Any]:
-        return finetune(config, dataset.artifact.path / "train", base.model, folder, replay, on_progress=report, style=rendering)
+        return finetune(config, dataset.artifact.path / "train", base.model, folder, replay, on_progress=report, style=rendering, then=time.then)
 
     inputs = {
         "dataset": dataset.artifact.hash,

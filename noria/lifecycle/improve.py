@@ -17,7 +17,7 @@ from noria.config import Project
 from noria.engine import EngineConfig
 from noria.errors import ArtifactError, ConfigError, DataError
 from noria.evaluate.suites import Suite, SuiteRun
-from noria.lifecycle.candidate import base_of, build_engine, tune
+from noria.lifecycle.candidate import Time, base_of, build_engine, tune
 from noria.lifecycle.config import ImproveConfig
 from noria.lifecycle.datasets import Dataset, dataset_from_feedback, dataset_from_file
 from noria.lifecycle.environments import has_environment
@@ -73,6 +73,8 @@ class _Run(Record):
     settings: str = ""
     """Of what else in the project folder the candidate depends on: a changed one is another request."""
     train_minutes: float | None = None
+    then_seconds: float = 0.0
+    """What the candidate's evaluation is expected to take."""
     parts: dict[str, str] = {}
     """The folder's parts of a release as they stood when it began: the candidate takes these, whatever is edited meanwhile."""
 
@@ -127,8 +129,8 @@ def improve(
             trial = _trial(records, dataset, config, _next_number(records, run))
             measure_release(records, live, trial, progress)
             if run.train_minutes is None:
-                planned = train_minutes or _train_minutes(config, time.monotonic() - started, _objective(records))
-                run = _keep(records, run.model_copy(update={"train_minutes": planned}))
+                planned = _time(config, time.monotonic() - started, _objective(records), train_minutes)
+                run = _keep(records, run.model_copy(update={"train_minutes": planned.minutes, "then_seconds": planned.then}))
             candidate = _candidate(records, live, run, dataset, progress)
             report = run_trial(records, candidate, live, trial, progress)
             candidate = conclude(records, candidate, report)
@@ -266,18 +268,25 @@ def _next_number(records: Records, run: _Run) -> int:
     return waiting[-1].number if waiting else max((release.number for release in releases), default=0) + 1
 
 
-def _train_minutes(config: ImproveConfig, spent_seconds: float, objective: str) -> float:
-    """What the evaluation of the candidate is expected to leave, judged by that of the live release; never under the share configured."""
+def _time(config: ImproveConfig, spent_seconds: float, objective: str, train_minutes: float | None) -> Time:
+    """What the evaluation of the candidate is expected to leave, judged by that of the live release; never under the share configured.
+
+    Args:
+        train_minutes: the time for training, where it was given; then nothing is left for later.
+    """
+    if train_minutes is not None:
+        return Time(minutes=train_minutes)
     total = config.minutes * 60
-    left = total - spent_seconds * (1 + CANDIDATE_COST[objective]) - FIXED_SECONDS
-    return round(max(left, config.min_train_share * total) / 60, 2)
+    then = spent_seconds * CANDIDATE_COST[objective] + FIXED_SECONDS
+    return Time(minutes=round(max(total - spent_seconds - then, config.min_train_share * total) / 60, 2), then=round(then, 1))
 
 
 def _candidate(records: Records, live: Release, run: _Run, dataset: Dataset, progress: Progress) -> Release:
     """Train, export, and write the candidate down with the level its evaluation may spend, all before anything is known of it."""
     project = records.project
     assert run.train_minutes is not None
-    model = tune(records, base_of(records, live), dataset, _replay(records, live, dataset), run.train_minutes, run.seed, progress)
+    planned = Time(minutes=run.train_minutes, then=run.then_seconds)
+    model = tune(records, base_of(records, live), dataset, _replay(records, live, dataset), planned, run.seed, progress)
     engine = build_engine(records, model, progress)
     parts = {**(run.parts or freeze(project, records.artifacts)), "model": model.hash, "engine": engine.hash, "dataset": dataset.artifact.hash}
     for release in records.releases.list():

@@ -145,21 +145,21 @@ def _training_file(folder: Path, task: str) -> TaskFile | None:
         return None
     request = read_told(folder / DONE, "request")["request"]
     first, *others = request["files"]
-    trained = _as_it_was(*first, task)
+    trained = _as_it_was(first, task)
     if trained is None or not request["settings"].get("--drop-duplicates"):
         return trained
     left_out: set[int] = set()
     for named in others:
-        other = _as_it_was(*named, task)
+        other = _as_it_was(named, task)
         if other is None:
             return None
         left_out.update(in_both(trained, other))
     return TaskFile(path=trained.path, rows={line: row for line, row in trained.rows.items() if line not in left_out})
 
 
-def _as_it_was(name: str, size: int, task: str) -> TaskFile | None:
-    """The rows of a file that is still as large as it was; None of one that is gone, or has changed."""
-    path = Path(name)
+def _as_it_was(named: Sequence[Any], task: str) -> TaskFile | None:
+    """The rows of a file (its path and size) that is still as large as it was; None of one that is gone, or has changed."""
+    path, size = Path(named[0]), named[1]
     try:
         return TaskFile(path=path, rows=dict(numbered_rows(path, cast(Task, task)))) if path.stat().st_size == size else None
     except (OSError, DataError):

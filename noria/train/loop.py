@@ -49,11 +49,13 @@ def train(
     folder: Path,
     on_progress: Callable[[Progress], None] | None = None,
     held_out: Sequence[Example] = (),
+    then: float = 0.0,
 ) -> TrainResult:
     """Tune `model` (changed in place) on `examples`.
 
     Args:
         held_out: examples of the first objective; the weights with the lowest loss on them are taken, where there are any.
+        then: seconds of what follows the training, for which a machine that becomes slower needs more.
 
     Raises:
         DataError: no example is usable, or one has an objective that was not given.
@@ -67,7 +69,7 @@ def train(
     use_packed_attention(model)
     learning = make_trainable(model, config)
     steps = ExampleSteps({o.name: o for o in objectives}, config)
-    run = _run(learning, steps, config, folder)
+    run = _run(learning, steps, config, folder, then)
     resumed = run.resume()
     steps.examples = _prepared(run, usable)
     num_batches = len(list(_epoch(steps.examples, config)))
@@ -140,7 +142,7 @@ class ExampleSteps:
         )
 
 
-def _run(learning: Any, steps: ExampleSteps, config: TuneConfig, folder: Path) -> Run:
+def _run(learning: Any, steps: ExampleSteps, config: TuneConfig, folder: Path, then: float) -> Run:
     decoder: Any = base_of(learning)
     called = decoder
     if config.top_layers is not None and config.top_layers < decoder.config.num_hidden_layers:
@@ -156,6 +158,7 @@ def _run(learning: Any, steps: ExampleSteps, config: TuneConfig, folder: Path) -
         checkpoint_seconds=config.checkpoint_seconds,
         # With `top_layers` the speed of the first epoch says nothing of the next.
         seconds=None if config.minutes is None or called is not decoder else config.minutes * 60 * SHARE_FOR_STEPS,
+        then=then,
     )
     return Run(learning, called, steps, [optimizer], settings, folder)
 

@@ -88,6 +88,8 @@ class RunConfig:
     """Steps between checkpoints. A run that may go back to one needs it: where it goes back to must not depend on the clock."""
     seconds: float | None = None
     """Time for the steps. A machine that becomes slower than when they were planned gets fewer of them."""
+    then: float = 0.0
+    """Seconds of what follows the steps, at the speed they were planned with: a slower machine needs more for that, too."""
     num_checkpoints: int = 1
     """How many of the last checkpoints stay."""
     validate: Callable[[], Mapping[str, float]] | None = None
@@ -144,6 +146,8 @@ class Run:
         self.validation: dict[str, float] = {}
         self.watch = SpikeWatch(config.spike)
         self.averages = None if config.average is None else {name: p.detach().clone() for name, p in self.parameters.items()}
+        self._looked = 0, 0.0
+        """Tokens and seconds when it was last looked whether the time holds."""
         self.kept: dict[str, Any] = {}
         """What the stage wants to find again after a restart."""
         device = next(iter(self.parameters.values())).device
@@ -196,7 +200,9 @@ class Run:
             tokens += step.num_tokens
         for optimizer in self.optimizers:
             optimizer.state.clear()
-        return number, tokens, time.monotonic() - begin
+        seconds = time.monotonic() - begin
+        self.kept["seconds_a_token"] = seconds / tokens
+        return number, tokens, seconds
 
     def save(self) -> None:
         """Write a checkpoint; of several processes the first one does."""
@@ -227,16 +233,23 @@ class Run:
             optimizer.load_state_dict(placed_state(theirs, optimizer))
         for name in _POSITION:
             setattr(self, name, state[name])
+        self._looked = self.tokens, self.seconds
         self.watch.restore(state["watch"])
         for name, average in (self.averages or {}).items():
             average.copy_(placed(state["averages"][name], average))
 
     def _within_the_time(self, planned: int) -> int:
-        """`planned`, or as many as the time still allows at the speed so far."""
+        """`planned`, or as many as the time still allows, at the speed so far or since the last look, whichever is lower."""
         if self.config.seconds is None:
             return planned
-        left = self.config.seconds - self.seconds
-        return int(self.processes.agreed(min(planned, self.step + max(0, int(left * self.step / self.seconds)))))
+        tokens, seconds = self._looked
+        self._looked = self.tokens, self.seconds
+        known = self.kept.get("seconds_a_token")
+        now = (self.seconds - seconds) / max(1, self.tokens - tokens)
+        slower = min(max(1.0, now / known), MOST_SLOWER) if known else 1.0
+        left = self.config.seconds - self.config.then * (slower - 1) - self.seconds
+        num_left = left / max(self.seconds / self.tokens, now) / (self.tokens / self.step)
+        return int(self.processes.agreed(min(planned, self.step + max(0, int(num_left)))))
 
     def _step(self, num_steps: int) -> dict[str, Any] | None:
         """One update and its point of the curve; None where the loss jumped and nothing was changed."""
@@ -358,6 +371,8 @@ class Run:
 
 REVIEWS = 20
 """How often a run that has its time looks whether it will keep it."""
+MOST_SLOWER = 3.0
+"""How much slower a machine is believed to have become for what follows: a moment's stall must not end a run."""
 _POSITION = ("step", "num_steps", "tokens", "seconds", "skipped", "first_loss", "last_loss", "best", "best_at", "validation", "kept")
 MAX_RETURNS = 5
 """How often a run goes back before a loss that jumps is taken as it is."""

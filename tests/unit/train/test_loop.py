@@ -151,11 +151,20 @@ def test_a_machine_that_slows_down_gets_fewer_steps_and_keeps_the_minutes(tmp_pa
     assert seen[-1].step == seen[-1].num_steps == metrics["num_steps"]
 
 
+def test_a_machine_that_slows_down_keeps_time_for_what_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """0.3 seconds of work follow, as planned; of a slower machine three times as much is believed."""
+    clock = Clock(first=50)
+    use_clock(monkeypatch, clock)
+    metrics = train(tiny_model(), tiny_examples(), [clock], TIMED, tmp_path, then=0.3).metrics
+    assert 1 < metrics["num_steps"]
+    assert metrics["train_seconds"] <= 1.2 * (3 - 0.6)
+
+
 def test_a_machine_that_was_slow_for_a_moment_gets_its_steps_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(first=8, last=11)
     use_clock(monkeypatch, clock)
     seen: list[Progress] = []
-    train(tiny_model(), tiny_examples(), [clock], TIMED, tmp_path, seen.append)
+    train(tiny_model(), tiny_examples(), [clock], TIMED, tmp_path, seen.append, then=0.3)
     assert min(progress.num_steps for progress in seen) < 0.5 * planned_steps(tmp_path)
     assert seen[-1].step > 0.6 * planned_steps(tmp_path)
 
