@@ -146,8 +146,8 @@ class Run:
         self.validation: dict[str, float] = {}
         self.watch = SpikeWatch(config.spike)
         self.averages = None if config.average is None else {name: p.detach().clone() for name, p in self.parameters.items()}
-        self._looked = 0, 0.0
-        """Tokens and seconds when it was last looked whether the time holds."""
+        self._looked = 0, 0.0, 0.0
+        """Tokens and seconds when it was last looked whether the time holds, and the seconds a token that were seen then."""
         self.kept: dict[str, Any] = {}
         """What the stage wants to find again after a restart."""
         device = next(iter(self.parameters.values())).device
@@ -233,23 +233,22 @@ class Run:
             optimizer.load_state_dict(placed_state(theirs, optimizer))
         for name in _POSITION:
             setattr(self, name, state[name])
-        self._looked = self.tokens, self.seconds
+        self._looked = self.tokens, self.seconds, 0.0
         self.watch.restore(state["watch"])
         for name, average in (self.averages or {}).items():
             average.copy_(placed(state["averages"][name], average))
 
     def _within_the_time(self, planned: int) -> int:
-        """`planned`, or as many as the time still allows, at the speed so far or since the last look, whichever is lower."""
+        """`planned`, or as many as the time still allows at the speed so far; what follows is judged by the speed that two looks in a row have seen."""
         if self.config.seconds is None:
             return planned
-        tokens, seconds = self._looked
-        self._looked = self.tokens, self.seconds
-        known = self.kept.get("seconds_a_token")
+        tokens, seconds, before = self._looked
         now = (self.seconds - seconds) / max(1, self.tokens - tokens)
-        slower = min(max(1.0, now / known), MOST_SLOWER) if known else 1.0
+        self._looked = self.tokens, self.seconds, now
+        known = self.kept.get("seconds_a_token")
+        slower = min(max(1.0, min(now, before) / known), MOST_SLOWER) if known else 1.0
         left = self.config.seconds - self.config.then * (slower - 1) - self.seconds
-        num_left = left / max(self.seconds / self.tokens, now) / (self.tokens / self.step)
-        return int(self.processes.agreed(min(planned, self.step + max(0, int(num_left)))))
+        return int(self.processes.agreed(min(planned, self.step + max(0, int(left * self.step / self.seconds)))))
 
     def _step(self, num_steps: int) -> dict[str, Any] | None:
         """One update and its point of the curve; None where the loss jumped and nothing was changed."""
@@ -372,7 +371,7 @@ class Run:
 REVIEWS = 20
 """How often a run that has its time looks whether it will keep it."""
 MOST_SLOWER = 3.0
-"""How much slower a machine is believed to have become for what follows: a moment's stall must not end a run."""
+"""How much slower a machine is believed to have become for what follows, at most."""
 _POSITION = ("step", "num_steps", "tokens", "seconds", "skipped", "first_loss", "last_loss", "best", "best_at", "validation", "kept")
 MAX_RETURNS = 5
 """How often a run goes back before a loss that jumps is taken as it is."""
