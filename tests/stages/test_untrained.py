@@ -116,7 +116,7 @@ def test_a_model_is_shown_cases(tmp_path: Path) -> None:
     assert {one["label"] for one in said(tmp_path, "classify", [{"text": "block my card"}, {"text": "pay"}])} <= {"card", "pay"}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_race_keeps_the_best_and_names_the_cheapest(tmp_path: Path) -> None:
     settings = {"method": "best", "minutes": 0.3, "threads": 1, "num_examples": 2}
     done, told = made(tmp_path, "classify", intents(1, 32), intents(2, 16), **settings)
