@@ -1,7 +1,8 @@
 """A demonstration's calls, held against the tools that its turn had: what is learnt from must be a call that the agent could have made.
 
 In: a receipt and the value of a piece of feedback. Out: nothing, or an error that says what the tool takes. A tool of the project takes what it
-takes when it is run; one that a client brought with its request is held to its own schema, as far as that can be read here.
+takes when it is run and its schema allows, which decisions are made by; one that a client brought with its request is held to its own schema,
+as far as that can be read here.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema import Draft4Validator, Draft202012Validator, FormatChecker
 from jsonschema.exceptions import SchemaError, UnknownType, ValidationError, best_match
 from jsonschema.validators import extend
 from referencing import Registry
@@ -63,7 +64,8 @@ def _check_arguments(toolbox: Toolbox, tool: ToolSpec, arguments: Mapping[str, A
     else:
         try:
             own.signature.checked(tool.name, arguments)
-            return
+            # A tool that is run takes "2" for 2; the grammar of decisions never writes it, so no agent could learn to call the tool like this.
+            wrong = _fault(tool.parameters, arguments)
         except ToolRetry as retry:
             wrong = str(retry)
     if wrong is not None:
@@ -103,5 +105,10 @@ def _unheeded(*_: Any) -> Iterator[ValidationError]:
 
 
 _FORMATS = _formats()
-_Validator = extend(Draft202012Validator, {"pattern": _unheeded})
-"""Patterns are not held to: they are another language's, and one that a client wrote to take for ever would stop the server."""
+_Validator = extend(
+    Draft202012Validator,
+    dict.fromkeys(("pattern", "patternProperties", "multipleOf", "uniqueItems"), _unheeded),
+    type_checker=Draft4Validator.TYPE_CHECKER,  # 2.0 is no integer: the grammar of decisions does not write it either
+)
+"""Patterns are not held to: they are another language's, and one that a client wrote to take for ever would stop the server. The rest that is
+left out takes too long or fails on huge values; a tool of the project has held to it before."""

@@ -49,9 +49,9 @@ def test_one_wrong_line_and_nothing_is_taken(records: Any, tmp_path: Path, chang
 
 
 @tool(name="find")
-def find_day(day: date) -> str:
+def find_day(day: date, floor: int = 0) -> str:
     """Look for a day"""
-    return str(day)
+    return f"{day} {floor}"
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,7 @@ def find_day(day: date) -> str:
     [
         ("nope", {}, "The agent had no tool 'nope' here; it had: find."),
         ("find", {"day": "tomorrow"}, "`find` does not take these arguments: Argument `day` of `find` is 'tomorrow'; it must be a date"),
+        ("find", {"day": "2026-03-04", "floor": "2"}, "`find` does not take these arguments: `floor`: '2' is not of type 'integer'."),
         ("find", {"dya": "2026-03-04"}, "`find` does not take these arguments: `find` has no argument `dya`"),
     ],
 )

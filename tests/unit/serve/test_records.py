@@ -104,7 +104,11 @@ BOOKING = {"day": "2026-03-04", "at": "18:30", "guests": 2, "name": "Ann"}
 @pytest.mark.parametrize(
     ("tool", "arguments", "fault"),
     [
-        ("book_table", BOOKING | {"guests": "2"}, None),
+        ("book_table", BOOKING, None),
+        ("book_table", BOOKING | {"guests": "2"}, "`guests`: '2' is not of type 'integer'."),
+        ("book_table", BOOKING | {"guests": True}, "`guests`: True is not of type 'integer'."),
+        ("book_table", BOOKING | {"guests": 2.0}, "`guests`: 2.0 is not of type 'integer'."),
+        ("book_table", BOOKING | {"name": 5}, "`name`: 5 is not of type 'string'."),
         ("find_table", BOOKING | {"area": None}, "has no argument `at`"),
         ("find_table", {"day": "2026-03-04", "guests": 2, "area": None}, None),
         ("book_table", BOOKING | {"day": "tomorrow"}, "Argument `day` of `book_table` is 'tomorrow'; it must be a date as 2026-03-04."),
@@ -113,7 +117,9 @@ BOOKING = {"day": "2026-03-04", "at": "18:30", "guests": 2, "name": "Ann"}
         ("search_knowledge", {}, "'query' is a required property"),
     ],
 )
-def test_arguments_that_are_shown_are_those_that_the_tool_takes_when_it_is_run(desk: Any, tool: str, arguments: Any, fault: str | None) -> None:
+def test_arguments_that_are_shown_are_those_that_the_agent_can_give_and_the_tool_takes(
+    desk: Any, tool: str, arguments: Any, fault: str | None
+) -> None:
     served = desk(["Hello!"])
     receipt = served.chat("Hi").json()["id"]
     given = served.post("/v1/feedback", receipt=receipt, kind="demonstration", value=calling(tool, arguments=json.dumps(arguments)))
