@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft4Validator, Draft202012Validator, FormatChecker
-from jsonschema.exceptions import SchemaError, UnknownType, ValidationError, best_match
+from jsonschema.exceptions import ValidationError, best_match
 from jsonschema.validators import extend
-from referencing import Registry
-from referencing.exceptions import Unresolvable
 
 from noria.agent.tools import Toolbox
 from noria.errors import ConfigError, DataError, ToolRetry
@@ -60,7 +58,7 @@ def check_demonstration(traces: Traces, toolbox: Toolbox, receipt: str, value: A
 def _check_arguments(toolbox: Toolbox, tool: ToolSpec, arguments: Mapping[str, Any]) -> None:
     own = toolbox.get(tool.name)
     if own is None or own.spec.parameters != tool.parameters:
-        wrong = _fault(tool.parameters, arguments)
+        wrong = _fault(_plain(tool.parameters), arguments, _MAX_WORK)
     else:
         try:
             own.signature.checked(tool.name, arguments)
@@ -72,19 +70,44 @@ def _check_arguments(toolbox: Toolbox, tool: ToolSpec, arguments: Mapping[str, A
         raise DataError(f"`{tool.name}` does not take these arguments: {wrong}")
 
 
-def _fault(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:
-    """What the schema forbids, an optional argument that is null aside; None also for a schema that cannot be read here."""
-    if "patternProperties" in canonical_json(schema):
-        return None
-    required = schema.get("required", [])
+def _fault(schema: Mapping[str, Any], arguments: Mapping[str, Any], max_work: int | None = None) -> str | None:
+    """What the schema forbids, an optional argument that is null aside; None also where it is more work than `max_work` to say."""
+    required = schema.get("required", ())
+    given = {name: value for name, value in arguments.items() if value is not None or name in required}
     try:
-        _Validator.check_schema(schema, format_checker=FormatChecker(()))
-        given = {name: value for name, value in arguments.items() if value is not None or name in required}
-        # An empty registry: what a schema refers to elsewhere is not fetched, whoever wrote the address.
-        error = best_match(_Validator(schema, registry=Registry(), format_checker=_FORMATS).iter_errors(given))
-    except (SchemaError, UnknownType, Unresolvable, RecursionError):
+        if max_work is not None and len(canonical_json(schema)) * len(canonical_json(given)) > max_work:
+            return None
+        error = best_match(_Validator(schema, format_checker=_FORMATS).iter_errors(given))
+    except RecursionError:
         return None
     return None if error is None else "".join(f"`{part}`: " for part in error.path) + f"{error.message:.200}."
+
+
+def _plain(schema: Any, depth: int = 0) -> Any:
+    """What can be checked of a schema that a client wrote, whatever it wrote: a place that says anything beyond it takes any value."""
+    if isinstance(schema, bool):
+        return schema
+    readable = depth <= _MAX_DEPTH and isinstance(schema, dict)
+    if not readable or not all(key in _UNCHECKED or (key in _CHECKED and _CHECKED[key](value)) for key, value in schema.items()):
+        return {}
+    plain = {key: value for key, value in schema.items() if key in _CHECKED}
+    for key in {"items", "additionalProperties"} & plain.keys():
+        plain[key] = _plain(plain[key], depth + 1)
+    if "properties" in plain:
+        plain["properties"] = {name: _plain(value, depth + 1) for name, value in plain["properties"].items()}
+    return plain
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def _is_type(value: Any) -> bool:
+    return isinstance(value, str) and value in Draft4Validator.META_SCHEMA["definitions"]["simpleTypes"]["enum"]
+
+
+def _are(item: Callable[[Any], bool], value: Any) -> bool:
+    return isinstance(value, list) and all(map(item, value))
 
 
 def _formats() -> FormatChecker:
@@ -104,11 +127,31 @@ def _unheeded(*_: Any) -> Iterator[ValidationError]:
     yield from ()
 
 
+_MAX_WORK = 10_000_000
+"""Characters of a client's schema times characters of the arguments: what is larger could keep the server busy for long."""
+_MAX_DEPTH = 50
+_UNCHECKED = frozenset(
+    {"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "$comment", "$schema", "$defs", "definitions"}
+)
+"""Keywords that forbid nothing by themselves."""
+_CHECKED: dict[str, Callable[[Any], bool]] = {
+    "type": lambda value: _is_type(value) or (bool(value) and _are(_is_type, value)),
+    "const": lambda _: True,
+    "enum": lambda value: isinstance(value, list),
+    "required": partial(_are, lambda item: isinstance(item, str)),
+    "properties": lambda value: isinstance(value, dict),
+    "items": lambda value: isinstance(value, dict | bool),
+    "additionalProperties": lambda value: isinstance(value, dict | bool),
+    "format": lambda value: isinstance(value, str),
+    **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "minItems", "maxItems"), _is_number),
+}
+"""Keywords whose check takes time in proportion and cannot fail, with the values that they take. Beyond them stand references and combinations
+(which a few lines make endless), patterns, `uniqueItems` (quadratic) and `multipleOf` (which overflows)."""
 _FORMATS = _formats()
 _Validator = extend(
     Draft202012Validator,
     dict.fromkeys(("pattern", "patternProperties", "multipleOf", "uniqueItems"), _unheeded),
     type_checker=Draft4Validator.TYPE_CHECKER,  # 2.0 is no integer: the grammar of decisions does not write it either
 )
-"""Patterns are not held to: they are another language's, and one that a client wrote to take for ever would stop the server. The rest that is
-left out takes too long or fails on huge values; a tool of the project has held to it before."""
+"""For a schema of the project, whose tool has already held to what is left out here: patterns are another language's, the rest is slow or fails
+on huge values."""

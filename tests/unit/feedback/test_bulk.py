@@ -8,6 +8,7 @@ import pytest
 from noria.agent import Toolbox, tool
 from noria.errors import DataError
 from noria.feedback import import_file, stats
+from noria.schema import ToolSpec
 
 
 def write_lines(path: Path, *rows: Any) -> Path:
@@ -79,6 +80,24 @@ def test_a_call_that_the_agent_could_not_have_made_is_refused(records: Any, tmp_
         import_file(records.database, path, toolbox=toolbox)
     assert records.log.list() == []
     assert import_file(records.database, write_lines(tmp_path / "g.jsonl", rows[0]), toolbox=toolbox) == 1
+
+
+@pytest.mark.parametrize(
+    ("parameters", "value"),
+    [
+        ({"required": ["of"], "properties": {"of": {"$ref": "#/required"}}}, "Ann"),
+        ({"properties": {"of": {"multipleOf": 0.1}}}, 10**400),
+        ({"properties": {"of": {"uniqueItems": True}}}, [{"a": i} for i in range(20_000)]),
+        ({"properties": {"of": {"required": [{"a": i} for i in range(20_000)]}}}, {}),
+        ({"properties": {"of": {"items": {"enum": list(range(20_000))}}}}, [-1] * 20_000),
+    ],
+    ids=["reference", "multiple", "unique", "required", "enum"],
+)
+def test_a_call_of_a_tool_whose_schema_cannot_be_read_here_is_taken(records: Any, tmp_path: Path, parameters: dict[str, Any], value: Any) -> None:
+    turn = records.turn(records.conversation(), "hi", ["hello"], [ToolSpec(name="ask", parameters={"type": "object", **parameters})])
+    shown = {"role": "assistant", "tool_calls": [{"function": {"name": "ask", "arguments": {"of": value}}}]}
+    row = {"receipt": turn.id, "kind": "demonstration", "value": shown}
+    assert import_file(records.database, write_lines(tmp_path / "f.jsonl", row)) == 1
 
 
 def test_missing_fields_and_empty_files(records: Any, tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ BOOKING = {"day": "2026-03-04", "at": "18:30", "guests": 2, "name": "Ann"}
         ("book_table", BOOKING | {"guests": "2"}, "`guests`: '2' is not of type 'integer'."),
         ("book_table", BOOKING | {"guests": True}, "`guests`: True is not of type 'integer'."),
         ("book_table", BOOKING | {"guests": 2.0}, "`guests`: 2.0 is not of type 'integer'."),
+        ("book_table", BOOKING | {"guests": "2", "name": "Ann" * 20_000}, "`guests`: '2' is not of type 'integer'."),
         ("book_table", BOOKING | {"name": 5}, "`name`: 5 is not of type 'string'."),
         ("find_table", BOOKING | {"area": None}, "has no argument `at`"),
         ("find_table", {"day": "2026-03-04", "guests": 2, "area": None}, None),
@@ -150,6 +151,10 @@ def test_a_call_without_arguments_is_a_call_with_none(desk: Any) -> None:
         ({"type": "text"}, "Anna", 201),
         ({"$ref": "#/nowhere"}, "Anna", 201),
         ({"$ref": "#/properties/of"}, "Anna", 201),
+        ({"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "null"}]}}, "Anna", 400),
+        ({"type": "array", "items": {"enum": ["Anna", "Bob"], "description": "Who"}}, ["Ann"], 400),
+        ({"type": "object", "required": ["name"], "properties": {"name": {"maxLength": 3}}}, {"name": "Anna"}, 400),
+        ({"type": "object", "additionalProperties": False}, {"name": "Anna"}, 400),
     ],
 )
 def test_what_a_client_brought_is_held_to_as_far_as_it_can_be_read(desk: Any, schema: dict[str, Any], value: Any, status: int) -> None:
@@ -158,6 +163,31 @@ def test_what_a_client_brought_is_held_to_as_far_as_it_can_be_read(desk: Any, sc
     receipt = served.chat("Hi", tools=[tool]).json()["id"]
     given = served.post("/v1/feedback", receipt=receipt, kind="demonstration", value=calling("ask", arguments={"of": value}))
     assert given.status_code == status, given.text
+
+
+def doubling(depth: int) -> dict[str, Any]:
+    """A schema of a few lines whose every definition asks twice for the next."""
+    return {f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i + 1}"}, {"$ref": f"#/$defs/d{i + 1}"}]} for i in range(depth)} | {f"d{depth}": {}}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "value"),
+    [
+        ({"$defs": doubling(30), "properties": {"of": {"$ref": "#/$defs/d0"}}}, "Anna"),
+        ({"properties": {"of": {"uniqueItems": True}}}, [{"a": i} for i in range(20_000)]),
+        ({"required": ["of"], "properties": {"of": {"$ref": "#/required"}}}, "Anna"),
+        ({"properties": {"of": {"multipleOf": 0.1}}}, 10**400),
+        ({"properties": {"of": {"type": [{}]}}}, "Anna"),
+        ({"properties": ["of"]}, "Anna"),
+    ],
+    ids=["doubling", "unique", "reference", "multiple", "type", "properties"],
+)
+def test_no_schema_that_a_client_writes_stops_or_breaks_the_server(desk: Any, parameters: dict[str, Any], value: Any) -> None:
+    tool = {"type": "function", "function": {"name": "ask", "parameters": {"type": "object", **parameters}}}
+    served = desk(["Hello!"])
+    receipt = served.chat("Hi", tools=[tool]).json()["id"]
+    given = served.post("/v1/feedback", receipt=receipt, kind="demonstration", value=calling("ask", arguments={"of": value}))
+    assert given.status_code == 201, given.text
 
 
 def test_a_schema_elsewhere_is_not_fetched(desk: Any) -> None:
