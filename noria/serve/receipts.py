@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from noria.errors import ServeError
-from noria.schema import Conversation, Release, Step, Turn
+from noria.schema import Conversation, Feedback, Release, Step, Turn
 from noria.serve.format import Usage
 from noria.serve.runtime import Runtime
 
@@ -39,15 +39,15 @@ class StepView:
         return seen | {"decision": max(self._decision, 0)}
 
 
-def receipt_body(runtime: Runtime, receipt: str) -> dict[str, Any]:
-    """Everything the answer `receipt` came from. Raises ServeError (404)."""
+def receipt_body(runtime: Runtime, receipt: str, operator: bool) -> dict[str, Any]:
+    """Everything the answer `receipt` came from, with the feedback that the asker may see. Raises ServeError (404)."""
     turn = runtime.traces.turn(receipt)
     conversation = runtime.traces.conversation(turn.conversation_id) if turn is not None else None
     if turn is None or conversation is None:
         raise ServeError(f"There is no answer with the receipt {receipt!r:.80}.", 404, "receipt_not_found")
     steps = runtime.traces.steps(turn.id)
     body = _turn_body(runtime, turn, steps)
-    feedback = [f.model_dump(mode="json") for f in runtime.feedback.list(receipt=turn.id)]
+    feedback = [f.model_dump(mode="json") for f in runtime.feedback.list(receipt=turn.id) if _may_see(f, conversation, operator)]
     prompt = _prompt_of(runtime, steps)
     return {
         "object": "noria.receipt",
@@ -61,8 +61,8 @@ def receipt_body(runtime: Runtime, receipt: str) -> dict[str, Any]:
     }
 
 
-def conversation_body(runtime: Runtime, conversation_id: str) -> dict[str, Any]:
-    """A conversation with its turns, as the page shows it again after a reload. Raises ServeError (404)."""
+def conversation_body(runtime: Runtime, conversation_id: str, operator: bool) -> dict[str, Any]:
+    """A conversation with its turns and the feedback that the asker may see, as the page shows it again after a reload. Raises ServeError (404)."""
     conversation = runtime.traces.conversation(conversation_id)
     if conversation is None:
         raise ServeError(f"There is no conversation {conversation_id!r:.80}.", 404, "conversation_not_found")
@@ -71,7 +71,7 @@ def conversation_body(runtime: Runtime, conversation_id: str) -> dict[str, Any]:
         "object": "noria.conversation",
         **conversation.model_dump(mode="json"),
         "release": release_name(runtime.releases.get(conversation.release_id)),
-        "turns": _turn_bodies(runtime, conversation, turns),
+        "turns": _turn_bodies(runtime, conversation, turns, operator),
     }
 
 
@@ -79,14 +79,24 @@ def release_name(release: Release) -> dict[str, Any]:
     return {"id": release.id, "number": release.number, "name": f"r{release.number}", "state": release.state}
 
 
-def _turn_bodies(runtime: Runtime, conversation: Conversation, turns: list[Turn]) -> list[dict[str, Any]]:
+def _may_see(piece: Feedback, conversation: Conversation, operator: bool) -> bool:
+    """Operators see all feedback, who else knows the id of an answer or a conversation what its own user said.
+
+    Keys are not of one person each, and a `source` is what a client says it is: the user of the conversation, whom these answers name anyway, is
+    the only one that the asker can be taken for.
+    """
+    return operator or (piece.role == "user" and piece.source == conversation.user_id)
+
+
+def _turn_bodies(runtime: Runtime, conversation: Conversation, turns: list[Turn], operator: bool) -> list[dict[str, Any]]:
     incoming: dict[str, list[dict[str, Any]]] = {}
     for entry in runtime.traces.transcript(conversation.id):
         if entry.step_id is None and entry.message.role != "assistant":
             incoming.setdefault(entry.turn_id, []).append(entry.message.to_openai())
     said: dict[str, list[dict[str, Any]]] = {}
     for piece in runtime.feedback.list(conversation_id=conversation.id):
-        said.setdefault(piece.receipt, []).append(piece.model_dump(mode="json"))
+        if _may_see(piece, conversation, operator):
+            said.setdefault(piece.receipt, []).append(piece.model_dump(mode="json"))
     bodies: list[dict[str, Any]] = []
     for turn in turns:
         view = StepView()

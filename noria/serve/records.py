@@ -105,12 +105,12 @@ def _feedback_routes(routes: APIRouter, runtime: Runtime, metrics: Metrics) -> N
         return {"object": "noria.feedback", **stored.model_dump(mode="json")}
 
     @routes.get("/v1/receipts/{receipt}")
-    def get_receipt(receipt: Name) -> dict[str, Any]:
-        return receipt_body(runtime, receipt)
+    def get_receipt(request: Request, receipt: Name) -> dict[str, Any]:
+        return receipt_body(runtime, receipt, _operator(request))
 
     @routes.get("/v1/conversations/{conversation_id}")
-    def get_conversation(conversation_id: Name) -> dict[str, Any]:
-        return conversation_body(runtime, conversation_id)
+    def get_conversation(request: Request, conversation_id: Name) -> dict[str, Any]:
+        return conversation_body(runtime, conversation_id, _operator(request))
 
 
 def _check_calls(runtime: Runtime, body: FeedbackBody) -> None:

@@ -47,6 +47,27 @@ def test_users_chat_and_operators_may_more(keyed: Any) -> None:
     assert keyed.client.get("/v1/project", headers=bearer("chief-key")).json()["operator"] is True
 
 
+def test_users_see_of_the_feedback_what_the_user_of_the_conversation_said(keyed: Any) -> None:
+    chat = keyed.chat("Hi", user="ann", headers=bearer("ann-key"))
+    receipt, conversation = chat.json()["id"], chat.headers["x-noria-conversation"]
+    for key, said in [
+        ("ann-key", {"kind": "thumb", "value": True, "source": "ann"}),
+        ("bob-key", {"kind": "comment", "value": "Bob's.", "source": "bob"}),
+        ("bob-key", {"kind": "comment", "value": "Nobody's."}),
+        ("chief-key", {"kind": "comment", "value": "The chief's.", "source": "ann", "role": "operator"}),
+    ]:
+        assert keyed.client.post("/v1/feedback", json={"receipt": receipt, **said}, headers=bearer(key)).status_code == 201
+
+    def seen(key: str) -> list[list[Any]]:
+        told = keyed.client.get(f"/v1/receipts/{receipt}", headers=bearer(key)).json()["feedback"]
+        (turn,) = keyed.client.get(f"/v1/conversations/{conversation}", headers=bearer(key)).json()["turns"]
+        assert told == turn["feedback"]
+        return [[piece["source"], piece["value"]] for piece in told]
+
+    assert seen("ann-key") == [["ann", True]]
+    assert seen("chief-key") == [["ann", True], ["bob", "Bob's."], ["anonymous", "Nobody's."], ["ann", "The chief's."]]
+
+
 def test_a_foreign_host_name_is_refused(desk: Any) -> None:
     served = desk([])
     assert error(served.client.get("/healthz", headers={"Host": "evil.example"})) == (403, "host_not_allowed")
