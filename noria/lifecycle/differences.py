@@ -13,15 +13,14 @@ from noria.store import Artifact
 
 
 def differences(part: str, before: Artifact | None, after: Artifact | None, labels: tuple[str, str]) -> dict[str, Any]:
-    """`added`, `removed` and `changed` names, of prompts also `lines`: of each file a unified diff; nothing for a part that holds no names.
+    """`added`, `removed` and `changed` names, of prompts also `lines`: of each file a unified diff.
 
     Args:
+        part: one of `READERS`.
         before, after: verified; None where a release has no such part.
         labels: what the releases are called.
     """
-    read = _READERS.get(part)
-    if read is None:
-        return {}
+    read = READERS[part]
     old, new = ({} if artifact is None else read(artifact) for artifact in (before, after))
     told: dict[str, Any] = {
         "added": sorted(new.keys() - old.keys()),
@@ -53,4 +52,5 @@ def _documents(artifact: Artifact) -> Mapping[str, str]:
     return artifact.manifest.inputs
 
 
-_READERS: dict[str, Callable[[Artifact], Mapping[str, Any]]] = {"prompts": _prompts, "tools": _tools, "knowledge": _documents}
+READERS: dict[str, Callable[[Artifact], Mapping[str, Any]]] = {"prompts": _prompts, "tools": _tools, "knowledge": _documents}
+"""The parts that hold what people name."""

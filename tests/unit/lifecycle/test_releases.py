@@ -250,6 +250,13 @@ def test_diff_says_which_part_is_damaged(tmp_path: Path) -> None:
     assert "system.md" in diff(records, "r1", "r2")["parts"]["prompts"]["contents"]["error"]
 
 
+def test_diff_does_not_read_weights(records: Records) -> None:
+    r1 = first(records)
+    candidate(records, "two")
+    (records.artifacts.get(r1.artifacts["engine"]).path / "model.gguf").write_text("damaged")
+    assert "contents" not in diff(records, "r1", "r2")["parts"]["engine"]
+
+
 def test_a_release_keeps_the_agents_settings(tmp_path: Path) -> None:
     records = project_with_prompt(tmp_path)
     r1 = first_release(records.project, records.releases, records.artifacts)
