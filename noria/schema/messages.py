@@ -135,7 +135,7 @@ def _tool_call(data: Any, index: int) -> ToolCall:
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments or "{}")
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError of another kind
             raise DataError(f"Message field `tool_calls[{index}].function.arguments` is not JSON: {error}.") from error
     if not isinstance(arguments, dict):
         raise DataError(f"Message field `tool_calls[{index}].function.arguments` must be a JSON object.")

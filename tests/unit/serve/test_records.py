@@ -190,6 +190,14 @@ def test_no_schema_that_a_client_writes_stops_or_breaks_the_server(desk: Any, pa
     assert given.status_code == 201, given.text
 
 
+@pytest.mark.parametrize("of", ["1" * 5_000, "[" * 100_000 + "]" * 100_000], ids=["digits", "depth"])
+def test_arguments_that_cannot_be_read_are_refused(desk: Any, of: str) -> None:
+    served = desk(["Hello!"])
+    receipt = served.chat("Hi").json()["id"]
+    given = served.post("/v1/feedback", receipt=receipt, kind="demonstration", value=calling("book_table", arguments=f'{{"of": {of}}}'))
+    assert (given.status_code, "arguments` is not JSON" in given.text) == (400, True), given.text
+
+
 def test_a_schema_elsewhere_is_not_fetched(desk: Any) -> None:
     fetched: list[str] = []
 
