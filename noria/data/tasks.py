@@ -89,11 +89,11 @@ def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise DataError(f"'{path}' line {number}: byte {error.start + 1} is not UTF-8. Save the file as UTF-8.") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"'{path}' line {number}: not JSON ({error}); each line is one object, such as {{\"text\": ...}}.") from error
+        raise DataError(f"'{path}' line {number}: not JSON ({error}); each line is one object, `{{...}}`.") from error
     if "\\u" in text and (half := half_of_a_pair(value)):
         raise DataError(f"'{path}' line {number}: a text holds {half!r}, half of a character pair. Leave it out, or write the whole character.")
     if not isinstance(value, dict):
-        raise DataError(f"'{path}' line {number}: {value!r:.60} is no object; each line is one object, such as {{\"text\": ...}}.")
+        raise DataError(f"'{path}' line {number}: {value!r:.60} is no object; each line is one object, `{{...}}`.")
     return value
 
 

@@ -239,7 +239,7 @@ class Run:
             average.copy_(placed(state["averages"][name], average))
 
     def _within_the_time(self, planned: int) -> int:
-        """`planned`, or as many as the time still allows at the speed so far; what follows is judged by the speed that two looks in a row have seen."""
+        """`planned`, or as many as the time still allows at the speed so far; what follows is judged by the speed that two looks in a row saw."""
         if self.config.seconds is None:
             return planned
         tokens, seconds, before = self._looked
