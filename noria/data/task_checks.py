@@ -116,15 +116,13 @@ def question_of(row: Example) -> str:
 def _asked(row: Example) -> Sequence[str]:
     if isinstance(row, ClassifyExample | ScoreExample):
         return [row.text, row.text_pair or ""]
-    if isinstance(row, EmbedExample):
-        return [row.text, row.positive or ""]
     if isinstance(row, TagExample):
         return row.tokens
     if isinstance(row, AnswerExample):
         return [row.question, row.context]
     if isinstance(row, ChatExample):
         return [message.content for message in row.messages if message.role != "assistant"]
-    return [row.text] if isinstance(row, TextPairExample) else [repr(row)]
+    return [row.text] if isinstance(row, TextPairExample | EmbedExample) else [repr(row)]
 
 
 def in_both(train: TaskFile, held_out: TaskFile) -> list[int]:

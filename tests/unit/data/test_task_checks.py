@@ -98,6 +98,7 @@ def test_the_same_question_is_found_whatever_was_answered(tmp_path: Path) -> Non
     [
         ("tag", {"tokens": ["The", "cat"], "tags": ["O", "O"]}, {"tokens": ["the", "cat"], "tags": ["O", "B-X"]}),
         ("rewrite", {"text": "The cat", "target": "a"}, {"text": "the cat", "target": "b"}),
+        ("embed", {"text": "The cat", "positive": "a"}, {"text": "the cat", "positive": "b"}),
     ],
 )
 def test_capitals_make_no_other_question(tmp_path: Path, task: Task, one: dict[str, Any], other: dict[str, Any]) -> None:
