@@ -154,13 +154,21 @@ def _correlated(name: str, x: Floats, y: Floats) -> Counted:
 
 
 def _embedded(rows: Sequence[EmbedExample], predictions: Sequence[Mapping[str, Any]]) -> Scores:
-    """How high each text's own positive stands among all different positives of the file, by the product of the vectors."""
+    """How high each text's own positive stands among all different positives of the file, by the product of the vectors.
+
+    What also belongs to an equal text is left out, as in training: it is no mistake to be near it.
+    """
     place_of = {text: place for place, text in enumerate(dict.fromkeys(row.positive for row in rows))}
     found = np.zeros((len(place_of), len(predictions[0]["embedding"])), dtype=np.float32)
+    belonging: dict[str, set[int]] = {}
     for row, one in zip(rows, predictions, strict=True):
         found[place_of[row.positive]] = one["positive"]
+        belonging.setdefault(row.text, set()).add(place_of[row.positive])
     ranks = np.array(
-        [_rank(found @ np.asarray(one["embedding"], np.float32), place_of[row.positive]) for row, one in zip(rows, predictions, strict=True)]
+        [
+            _rank(found @ np.asarray(one["embedding"], np.float32), place_of[row.positive], belonging[row.text])
+            for row, one in zip(rows, predictions, strict=True)
+        ]
     )
     gains = np.where(ranks <= BEST, 1 / np.log2(ranks + 1), 0.0)
     made = (
@@ -172,9 +180,11 @@ def _embedded(rows: Sequence[EmbedExample], predictions: Sequence[Mapping[str, A
     return Scores(main="ndcg_at_10", metrics=metrics, made=made, values=tuple(gains.tolist()))
 
 
-def _rank(likeness: NDArray[np.float32], own: int) -> int:
-    """The place of one among all, from 1; of those equally alike it stands last."""
-    return int((likeness >= likeness[own]).sum())
+def _rank(likeness: NDArray[np.float32], own: int, belonging: set[int]) -> int:
+    """The place of one among all but the others of `belonging`, from 1; of those equally alike it stands last."""
+    ahead = likeness >= likeness[own]
+    ahead[list(belonging - {own})] = False
+    return int(ahead.sum())
 
 
 def _tagged(rows: Sequence[TagExample], predictions: Sequence[Mapping[str, Any]]) -> Scores:

@@ -87,7 +87,7 @@ def plan(data: Path, groups: Sequence[str], say: Say) -> dict[str, float]:
     """Say which effect so many rows can show, before anything runs. Raises DataError where they can show none."""
     n = check_comparable(data, groups)
     effect = minimum_detectable_effect(n, TWO_SIDED / 2, discordance=DISCORDANCE)
-    counted = f"{len(groups)} rows" if n == len(groups) else f"{len(groups)} rows of {n} conversations or contexts"
+    counted = f"{len(groups)} rows" if n == len(groups) else f"{len(groups)} rows of {n} conversations, contexts or texts"
     say(
         f"{counted}: where two models differ on {DISCORDANCE:.0%} of them, a gap of {effect:.3f} between their shares of right rows "
         "is found in four of five cases."
@@ -99,7 +99,7 @@ def check_comparable(data: Path, groups: Sequence[str]) -> int:
     """How many independent draws the rows of a file are. Raises DataError where they are too few to compare by."""
     n = len(set(groups))
     if n < 2:
-        what = "one row" if len(groups) == 1 else "rows of one conversation or context"
+        what = "one row" if len(groups) == 1 else "rows of one conversation, context or text"
         raise DataError(f"'{data}' holds {what}; a comparison needs two or more.")
     return n
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from noria.data import AnswerExample, Example
+from noria.data import AnswerExample, EmbedExample, Example
 from noria.data.examples import conversation_of
 from noria.evaluate.counted import Counted
 from noria.evaluate.scores import score
@@ -49,10 +49,9 @@ def reported(found: Iterable[T], total: int, report: Callable[[int, int], object
 
 
 def group_of(row: Example, otherwise: str) -> str:
-    """What rows share that are no independent draws: their conversation, or the context they ask about."""
-    if isinstance(row, AnswerExample):
-        return str(row.metadata.get("conversation") or row.context)
-    return conversation_of(row, otherwise)
+    """What rows share that are no independent draws: their conversation, or the context or text they ask about."""
+    about = row.context if isinstance(row, AnswerExample) else row.text if isinstance(row, EmbedExample) else None
+    return conversation_of(row, otherwise) if about is None else str(row.metadata.get("conversation") or about)
 
 
 def spread(rows: Mapping[int, Example], count: int) -> dict[int, Example]:

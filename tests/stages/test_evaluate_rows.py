@@ -122,9 +122,9 @@ def test_rows_of_one_conversation_are_compared_together(tmp_path: Path, folders:
     data, said, model = write(tmp_path / "test.jsonl", rows), list[str](), str(folders / "intents")
     report = measure(None, model, "classify", data, against=model, out=None, progress=lambda *_: None, say=said.append)
     assert report["test"] == "exact sign-flip test of groups, two-sided"
-    assert any("30 rows of 10 conversations or contexts" in sentence for sentence in said)
+    assert any("30 rows of 10 conversations, contexts or texts" in sentence for sentence in said)
     one = write(tmp_path / "one.jsonl", [{**row, "metadata": {"conversation": "a"}} for row in rows])
-    with pytest.raises(DataError, match="rows of one conversation or context"):
+    with pytest.raises(DataError, match="rows of one conversation, context or text"):
         measure(None, model, "classify", one, against=model, out=None, progress=NotCalled())
 
 

@@ -91,7 +91,7 @@ def test_numbers_are_measured_as_scipy_does() -> None:
 
 def test_a_positive_is_looked_for_among_all_of_the_file() -> None:
     """The second row's own positive is third: two others are more like its text. Equal positives are one."""
-    rows = [EmbedExample(text="t", positive=name) for name in ("a", "b", "c", "a")]
+    rows = [EmbedExample(text=f"t{number}", positive=name) for number, name in enumerate(("a", "b", "c", "a"))]
     places = {"a": [1.0, 0.0], "b": [0.0, 1.0], "c": [0.6, 0.8]}
     asked = [[1.0, 0.0], [0.9, 0.1], [0.6, 0.8], [0.0, 1.0]]
     found = score("embed", rows, [{"embedding": vector, "positive": places[str(row.positive)]} for row, vector in zip(rows, asked, strict=True)])
@@ -99,6 +99,15 @@ def test_a_positive_is_looked_for_among_all_of_the_file() -> None:
     assert found.values == pytest.approx([1, 0.5, 1, 0.5])
     assert found.metrics["mrr"] == pytest.approx((1 + 1 / 3 + 1 + 1 / 3) / 4)
     assert (found.metrics["recall_at_1"], found.metrics["recall_at_5"]) == (0.5, 1.0)
+
+
+def test_another_positive_of_an_equal_text_is_no_rival() -> None:
+    """Both belong to the text; the positive of another text, between them, is a rival of the second."""
+    rows = [EmbedExample(text=text, positive=name) for text, name in (("t", "a"), ("t", "b"), ("u", "c"), ("t", "b"))]
+    places = {"a": [1.0, 0.0], "b": [0.6, 0.8], "c": [0.8, 0.6]}
+    asked = {"t": [1.0, 0.0], "u": [0.8, 0.6]}
+    found = score("embed", rows, [{"embedding": asked[row.text], "positive": places[str(row.positive)]} for row in rows])
+    assert found.metrics["mrr"] == pytest.approx((1 + 1 / 2 + 1 + 1 / 2) / 4)
 
 
 def test_answers_in_both_languages() -> None:
