@@ -7,7 +7,7 @@ A chat row has OpenAI's messages and function schemas plus two keys of ours on a
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from noria.errors import DataError
 from noria.schema import Message, ToolSpec, canonical_json
@@ -15,6 +15,8 @@ from noria.schema import Message, ToolSpec, canonical_json
 Task = Literal["chat", "tools", "classify", "score", "embed", "tag", "answer", "summarize", "rewrite", "preference", "thumbs", "corpus"]
 HeadTask = Literal["classify", "score", "embed", "tag", "answer"]
 """Tasks that a layer on a model answers; for the others it writes."""
+MAX_SCORE = 1e100
+"""How far a score may be from 0: what is measured sums squares of errors, which must be finite."""
 
 
 def message_row(message: Message, train: bool | None = None) -> dict[str, Any]:
@@ -61,6 +63,12 @@ def _reply(value: Any) -> Any:
     if isinstance(value, str):
         return [{"role": "assistant", "content": value}]
     return [value] if isinstance(value, Mapping | Message) else value
+
+
+def _measurable(score: float) -> float:
+    if abs(score) > MAX_SCORE:
+        raise ValueError(f"must be a number from {-MAX_SCORE:g} to {MAX_SCORE:g}; write the scores in a larger unit")
+    return score
 
 
 FileMessage = Annotated[Message, BeforeValidator(_message), PlainSerializer(message_row)]
@@ -174,7 +182,7 @@ class ScoreExample(Example):
 
     text: str
     text_pair: str | None = None
-    score: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    score: Annotated[float, Field(allow_inf_nan=False), AfterValidator(_measurable)] | None = None
 
 
 class EmbedExample(Example):

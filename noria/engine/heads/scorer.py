@@ -1,8 +1,7 @@
 """Regression: a number for a text or a pair."""
 
+import math
 from collections.abc import Mapping, Sequence
-
-import numpy as np
 
 from noria.data import Example, ScoreExample
 from noria.data.examples import HeadTask
@@ -11,6 +10,9 @@ from noria.engine.heads.text_input import Wrap
 from noria.engine.heads.texts import TextReader
 from noria.model import Tokenizer
 from noria.model.precision import Precision
+
+DIGITS = 6
+"""Decimal places of a score, counted from the first digit of the spread: the model tells no more apart."""
 
 
 class Scorer(TextReader):
@@ -32,8 +34,10 @@ class Scorer(TextReader):
         return None if row.score is None else (row.score - self.center) / self.spread
 
     def outputs(self, _inputs: Sequence[Input], found: Mapping[str, Floats]) -> list[Floats]:
-        """The score of each input, in the unit of the rows: (1,)."""
-        return list(np.asarray(found["logits"] * self.spread + self.center, dtype=np.float32))
+        """How many spreads the score of each input is off the center: (1,). In this unit single precision suffices."""
+        return list(found["logits"])
 
     def predictions(self, _rows: Sequence[Example], _inputs: Sequence[Input], outputs: Sequence[Floats]) -> list[Prediction]:
-        return [Prediction(output={"score": round(float(one[0]), 6)}) for one in outputs]
+        """The score of each row, in the unit of the rows, to a millionth of the spread's order."""
+        num_digits = DIGITS - math.floor(math.log10(self.spread))
+        return [Prediction(output={"score": round(float(one[0]) * self.spread + self.center, num_digits)}) for one in outputs]

@@ -103,6 +103,7 @@ def chat(*messages: dict[str, Any], **rest: Any) -> dict[str, Any]:
         ("tools", chat(USER, RESULT, ANSWER), r"`messages\[1\].tool_call_id` is 'c1', which no call before it has"),
         ("tools", chat(USER, {**CALL, "tool_calls": [{"function": {"name": "book", "arguments": "{"}}]}), "arguments` is not JSON"),
         ("thumbs", {"prompt": "a", "completion": "b", "label": 1}, "field `label` is 1: Input should be a valid boolean"),
+        ("score", {"text": "a", "score": 1e200}, r"field `score` is 1e\+200: must be a number from -1e\+100 to 1e\+100"),
         ("thumbs", {"prompt": "a", "completion": [USER], "label": True}, "must have the role 'assistant'"),
         ("thumbs", {"prompt": [], "completion": "b", "label": True}, r"field `prompt` is \[\]"),
         ("preference", {"prompt": "a", "chosen": "b", "rejected": "b"}, "`chosen` and `rejected` are the same"),
