@@ -92,8 +92,9 @@ def _people(pairs: Sequence[Pair], path: Path, sheets: Sequence[Mapping[str, Sid
         each = [agreement(one, other) for one, other in combinations(sheets, 2)]
         known = [one for one in each if one["n"]]
         told["agreement"] = {name: sum(one[name] for one in known) / len(known) for name in ("same", "kappa")} if known else None
-    if found:
-        told["agreement_with_judge"] = agreement({one.id: one.better for one in found if one.asked}, most)
+    with_judge = agreement({one.id: one.better for one in found if one.asked}, most)
+    if with_judge["n"]:
+        told["agreement_with_judge"] = with_judge
     return told
 
 

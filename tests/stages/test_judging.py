@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -138,3 +139,33 @@ def test_the_command(tmp_path: Path, chats: Path, servers: Any, capsys: pytest.C
     assert f"judge: {NUM_ROWS} won, 0 lost, 0 tied of {NUM_ROWS}" in shown.out
     assert "`better` takes first, second or tie" in " ".join(shown.err.split())
     assert (tmp_path / "s.csv").is_file()
+
+
+def fill(sheet: Path, filled: Path, better: Callable[[dict[str, str]], str]) -> Path:
+    """What a person does with a sheet."""
+    with sheet.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    with filled.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows({**row, "better": better(row)} for row in rows)
+    return filled
+
+
+def test_people_may_judge_only_what_the_judge_was_not_asked_about(
+    tmp_path: Path, chats: Path, servers: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Equal answers are a tie unasked: there is nothing that judge and people could agree on."""
+    given, out, sheet = asked(servers, chats), tmp_path / "r.json", tmp_path / "s.csv"
+    with openai_server(ScriptedGenerator(lambda r: "yes" if "Room 1" in r.messages[-1].content else "please")) as half:
+        names = ["--model", f"{half.url}#half", "--against", given.against, "--judge", str(given.judge)]
+        command = ["evaluate", "--task", "chat", "--data", str(chats), *names, "--out", str(out)]
+        assert run([*command, "--sheet", str(sheet)]) == 0
+        filled = fill(sheet, tmp_path / "ann.csv", lambda row: "tie" if row["first"] == row["second"] else "")
+        assert run([*command, "--filled", str(filled)]) == 0
+    people = json.loads(out.read_text())["people"]
+    assert people["ties"] == people["n"] == 3
+    assert "agreement_with_judge" not in people
+    shown = capsys.readouterr().out
+    assert "people: 0 won" in shown
+    assert "Judge and people" not in shown
