@@ -213,8 +213,9 @@ def _whole(request: GenerationRequest) -> GenerationRequest:
 
 
 def _text(message: Message) -> str:
-    """An answer to be read: a call as its name and arguments."""
-    return message.content or "\n".join(f"{call.name}({json.dumps(call.arguments, ensure_ascii=False)})" for call in message.tool_calls)
+    """An answer to be read: what it says, and each call as its name and arguments."""
+    calls = (f"{call.name}({json.dumps(call.arguments, ensure_ascii=False)})" for call in message.tool_calls)
+    return "\n".join(part for part in (message.content, *calls) if part)
 
 
 def _asked_text(item: Item) -> str:

@@ -13,7 +13,7 @@ import pytest
 from noria.cli.main import run
 from noria.errors import ConfigError, DataError, ModelError
 from noria.lifecycle.judging import Comparison, judge_pairs
-from noria.schema import GenerationRequest
+from noria.schema import GenerationRequest, Message, ToolCall
 from noria.testing import ScriptedGenerator
 from noria.testing.openai_server import OpenAIServer, openai_server
 
@@ -169,3 +169,19 @@ def test_people_may_judge_only_what_the_judge_was_not_asked_about(
     shown = capsys.readouterr().out
     assert "people: 0 won" in shown
     assert "Judge and people" not in shown
+
+
+def test_an_answer_is_what_is_said_and_what_is_done(tmp_path: Path, servers: Any) -> None:
+    tools = [{"type": "function", "function": {"name": "pay", "parameters": {"type": "object", "properties": {"x": {"type": "integer"}}}}}]
+    call = {"id": "c1", "type": "function", "function": {"name": "pay", "arguments": '{"x": 2}'}}
+    before = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Wait.", "tool_calls": [call], "train": False}]
+    after = [{"role": "tool", "content": "ok", "tool_call_id": "c1"}, {"role": "user", "content": "And?"}]
+    row = {"messages": [*before, *after, {"role": "assistant", "content": "Done.", "train": True}], "tools": tools}
+    paying = Message(role="assistant", content="Done.", tool_calls=(ToolCall(id="c2", name="pay", arguments={"x": 1}),))
+    with openai_server(ScriptedGenerator(lambda _: paying)) as pays, openai_server(ScriptedGenerator(lambda _: "Done.")) as talks:
+        given = asked((pays, talks, servers[2]), write(tmp_path / "pay.jsonl", [row, row]))
+        report = judge_pairs(None, given, tmp_path / "r.json", None, [], lambda *_: None, lambda _: None)
+    assert report["judge"]["unasked"] == 0, "the answers are not equal: one of them pays"
+    shown = servers[2].requests[0]["messages"][-1]["content"]
+    assert 'Done.\npay({"x": 1})' in shown
+    assert 'assistant: Wait.\npay({"x": 2})' in shown
