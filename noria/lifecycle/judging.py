@@ -20,7 +20,7 @@ from noria.errors import ConfigError, ContextOverflowError, DataError, ModelErro
 from noria.evaluate.judge import Judged, Pair, Side, agreement, consistency, judged, majority, verdict
 from noria.evaluate.sheets import read_sheet, write_sheet
 from noria.evaluate.suites import Item, chat_suite
-from noria.lifecycle.measure import Say, check_comparable, find_model, opened_model, release_id, write_report
+from noria.lifecycle.measure import Say, check_comparable, check_report, find_model, opened_model, release_id, write_report
 from noria.lifecycle.standing import group_of
 from noria.lifecycle.trial import Progress
 from noria.schema import GenerationRequest, Generator, Message
@@ -50,11 +50,12 @@ def judge_pairs(
     """Let both models answer, the judge compare, and report; `sheet` gets an empty sheet, `filled` are sheets that people filled.
 
     Raises:
-        ConfigError: a task without free answers, no such model, or an `out` or `sheet` of another comparison.
+        ConfigError: a task without free answers, no such model, an `out` that is named as a page, or an `out` or `sheet` of another comparison.
         DataError: `data` or a sheet breaks its format.
     """
     if asked.task not in TASKS:
         raise ConfigError(f"`--judge` and sheets are for the tasks {', '.join(TASKS)}; what is right of {asked.task!r} is known without.")
+    check_report(out)
     items = _items(asked.task, asked.data)
     check_comparable(asked.data, [item.group or item.id for item in items])
     named = {name: identity(project, name) for name in (asked.model, asked.against, *([] if asked.judge is None else [asked.judge]))}
@@ -62,6 +63,9 @@ def judge_pairs(
     kept = _Kept(out.with_suffix(".pairs.jsonl"), answers, progress, "answering")
     pairs = kept.all(Pair, items, lambda stack: _answering(stack, project, asked))
     filled_in = [read_sheet(path, pairs) for path in filled]
+    most = majority(filled_in)
+    if filled_in:
+        check_comparable(filled[0], [pair.group for pair in pairs if pair.id in most])
     if sheet is not None:
         write_sheet(pairs, sheet)
         say(f"'{sheet}' is for people: `better` takes first, second or tie. Give it back with `--filled`.")
@@ -78,15 +82,13 @@ def judge_pairs(
         report["judge"] = {"model": judge, **verdict(pairs, {one.id: one.better for one in found}), "consistency": consistency(found)}
         report["judge"] |= {"unread": sum(None in one.orders for one in found), "unasked": sum(not one.asked for one in found)}
     if filled_in:
-        report["people"] = _people(pairs, filled[0], filled_in, found)
+        report["people"] = _people(pairs, filled_in, most, found)
     write_report(report, out)
     return report
 
 
-def _people(pairs: Sequence[Pair], path: Path, sheets: Sequence[Mapping[str, Side]], found: Sequence[Judged]) -> dict[str, Any]:
-    """What people said, how far they agree, and how far the judge agrees with most of them."""
-    most = majority(sheets)
-    check_comparable(path, [pair.group for pair in pairs if pair.id in most])
+def _people(pairs: Sequence[Pair], sheets: Sequence[Mapping[str, Side]], most: Mapping[str, Side], found: Sequence[Judged]) -> dict[str, Any]:
+    """What most people said, how far they agree, and how far the judge agrees with most of them."""
     told: dict[str, Any] = {"sheets": len(sheets), **verdict(pairs, most)}
     if len(sheets) > 1:
         each = [agreement(one, other) for one, other in combinations(sheets, 2)]

@@ -61,8 +61,8 @@ def measure(
         DataError: unknown task, or a file that breaks its format.
         ConfigError: no model of this name, or a release named outside a project.
     """
-    if out is not None and out.suffix.lower() in (".html", ".htm"):
-        raise ConfigError(f"`--out` is '{out}'; the report is JSON, and its page stands beside it. Give '{out.with_suffix('.json')}'.")
+    if out is not None:
+        check_report(out)
     if task in ROW_TASKS:
         from noria.lifecycle.measure_heads import measure_rows  # imports torch
 
@@ -102,6 +102,12 @@ def check_comparable(data: Path, groups: Sequence[str]) -> int:
         what = "one row" if len(groups) == 1 else "rows of one conversation, context or text"
         raise DataError(f"'{data}' holds {what}; a comparison needs two or more.")
     return n
+
+
+def check_report(out: Path) -> None:
+    """Raise ConfigError where a report would be JSON in a file that is named as a page."""
+    if out.suffix.lower() in (".html", ".htm"):
+        raise ConfigError(f"`--out` is '{out}'; the report is JSON, beside which tasks with rows put a page. Give '{out.with_suffix('.json')}'.")
 
 
 def write_report(report: dict[str, Any], out: Path) -> None:

@@ -185,3 +185,19 @@ def test_an_answer_is_what_is_said_and_what_is_done(tmp_path: Path, servers: Any
     shown = servers[2].requests[0]["messages"][-1]["content"]
     assert 'Done.\npay({"x": 1})' in shown
     assert 'assistant: Wait.\npay({"x": 2})' in shown
+
+
+def test_a_report_is_no_page(tmp_path: Path, chats: Path, servers: Any) -> None:
+    with pytest.raises(ConfigError, match=r"the report is JSON.* Give '.*r.json'"):
+        judge_pairs(None, asked(servers, chats), tmp_path / "r.html", None, [], lambda *_: None, lambda _: None)
+    assert [len(server.requests) for server in servers] == [0, 0, 0]
+    assert not list(tmp_path.glob("r.*"))
+
+
+def test_a_sheet_of_one_conversation_is_refused_before_the_judge_is_asked(tmp_path: Path, chats: Path, servers: Any) -> None:
+    given, sheet = asked(servers, chats), tmp_path / "s.csv"
+    judge_pairs(None, replace(given, judge=None), tmp_path / "r.json", sheet, [], lambda *_: None, lambda _: None)
+    one = fill(sheet, tmp_path / "ann.csv", lambda row: "tie" if row["request"] == "Room 3?" else "")
+    with pytest.raises(DataError, match=r"ann.csv' holds one row; a comparison needs two or more"):
+        judge_pairs(None, given, tmp_path / "r.json", None, [one], lambda *_: None, lambda _: None)
+    assert servers[2].requests == []
