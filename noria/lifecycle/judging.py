@@ -24,8 +24,8 @@ from noria.lifecycle.measure import Say, check_comparable, check_report, find_mo
 from noria.lifecycle.standing import group_of
 from noria.lifecycle.trial import Progress
 from noria.schema import GenerationRequest, Generator, Message
-from noria.store import file_hash, write_file
-from noria.store.files import disk_errors
+from noria.store import file_hash
+from noria.store.kept_lines import keeping_lines, kept_lines
 
 TASKS = ("chat", "summarize", "rewrite")
 CONCURRENCY, MAX_ANSWER_TOKENS = 8, 512
@@ -156,41 +156,35 @@ class _Kept:
     def all(self, kind: type[R], items: Sequence[Item] | Sequence[Pair], opened: Callable[[ExitStack], Callable[[Any], R]]) -> list[R]:
         """One of each item: as the file has them, as far as it goes, and then made many at once and written in order."""
         found = self._read(kind, items)
-        write_file(self.path, [_line(self.request), *(_line(one.model_dump(mode="json")) for one in found)])
-        rest = items[len(found) :]
-        if not rest:
-            return found
         with ExitStack() as stack:
+            append = stack.enter_context(keeping_lines(self.path, self.request, (one.model_dump(mode="json") for one in found)))
+            rest = items[len(found) :]
+            if not rest:
+                return found
             made = opened(stack)
             pool = stack.enter_context(ThreadPoolExecutor(CONCURRENCY))
             stack.callback(pool.shutdown, wait=False, cancel_futures=True)
-            with disk_errors(self.path):
-                file = stack.enter_context(self.path.open("a", encoding="utf-8", newline="\n"))
             for one in pool.map(made, rest):
-                with disk_errors(self.path):
-                    file.write(_line(one.model_dump(mode="json")))
-                    file.flush()
+                append(one.model_dump(mode="json"))
                 found.append(one)
                 self.progress(self.stage, len(found), len(items))
         return found
 
     def _read(self, kind: type[R], items: Sequence[Item] | Sequence[Pair]) -> list[R]:
-        """What an earlier call kept, as far as it is whole. Raises ConfigError where it is of another comparison."""
-        if not self.path.is_file():
-            return []
-        with disk_errors(self.path):
-            lines = self.path.read_bytes().split(b"\n")[:-1]  # a line without an end was cut by a kill
+        """What an earlier call kept, as far as it is whole. Raises ConfigError where the file is of another comparison, or of something else."""
+        kept = kept_lines(self.path, self.request)
+        if kept is None:
+            changed = "holds something else, is of another comparison, or a model or the data have changed since"
+            raise ConfigError(f"'{self.path}' {changed}. Give another `--out`.")
         found: list[R] = []
-        try:
-            if lines and json.loads(lines[0]) != json.loads(_line(self.request)):
-                raise ConfigError(f"'{self.path}' is of another comparison, or a model or the data have changed since. Give another `--out`.")
-            for line, item in zip(lines[1:], items, strict=False):
-                one = kind.model_validate_json(line)
-                if one.id != item.id:
-                    break
-                found.append(one)
-        except ValueError:  # a power cut may leave anything; what was read before it is whole
-            return found
+        for value, item in zip(kept, items, strict=False):
+            try:
+                one = kind.model_validate(value)
+            except ValueError:  # a power cut may leave anything; what was read before it is whole
+                break
+            if one.id != item.id:
+                break
+            found.append(one)
         return found
 
 
@@ -203,10 +197,6 @@ def identity(project: Path | None, name: str) -> list[Any]:
     path = Path(name)
     files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path] if path.is_file() else []
     return [name, *([str(one.relative_to(path)), one.stat().st_size, one.stat().st_mtime_ns] for one in files)]
-
-
-def _line(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False) + "\n"
 
 
 def _whole(request: GenerationRequest) -> GenerationRequest:

@@ -6,15 +6,15 @@ added since are asked, and those before them are not asked again.
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from noria.data import Example, example_key
 from noria.store import file_hash, write_file
 from noria.store.files import disk_errors
+from noria.store.kept_lines import json_line, keeping_lines, kept_lines
 from noria.train.task import DONE, Report
 
 Predict = Callable[[int], Generator[dict[str, Any]]]
@@ -26,16 +26,14 @@ def keep_predictions(model: str, task: str, rows: Sequence[Example], predict: Pr
     partial = out.with_name(f".{out.name}.partial")
     asked, keys = _asked(model, task), [_key(row) for row in rows]
     said = _kept(partial, asked, keys)
-    write_file(partial, [_line(asked), *(_line([key, one]) for key, one in zip(keys, said, strict=False))])
-    if len(said) < len(rows):
-        with disk_errors(partial):
-            file = partial.open("a", encoding="utf-8", newline="\n")
-        with file, closing(predict(len(said))) as found:
-            for one in found:
-                _append(file, partial, [keys[len(said)], one])
-                said.append(one)
-                report("predicting", len(said), len(rows))
-    write_file(out, map(_line, said))
+    with keeping_lines(partial, asked, map(list, zip(keys, said, strict=False))) as append:
+        if len(said) < len(rows):
+            with closing(predict(len(said))) as found:
+                for one in found:
+                    append([keys[len(said)], one])
+                    said.append(one)
+                    report("predicting", len(said), len(rows))
+    write_file(out, map(json_line, said))
     with disk_errors(partial):
         partial.unlink()
 
@@ -50,31 +48,13 @@ def _key(row: Example) -> str:
     return hashlib.sha256(example_key(row).encode()).hexdigest()[:16]
 
 
-def _line(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False) + "\n"
-
-
-def _append(file: IO[str], path: Path, value: Any) -> None:
-    with disk_errors(path):
-        file.write(_line(value))
-        file.flush()
-
-
 def _kept(partial: Path, asked: Mapping[str, Any], keys: Sequence[str]) -> list[dict[str, Any]]:
-    """The predictions of an earlier call on the first rows, as far as the rows are the same."""
-    if not partial.is_file():
-        return []
-    with disk_errors(partial):
-        lines = partial.read_bytes().split(b"\n")[:-1]  # a line without an end was cut by a kill
+    """The predictions of an earlier call on the first rows, as far as the rows are the same; of another model's or task's there are none."""
     said: list[dict[str, Any]] = []
-    try:
-        if not lines or json.loads(lines[0]) != asked:
-            return []
-        for line, key in zip(lines[1:], keys, strict=False):
-            known, one = json.loads(line)
-            if known != key:
+    for line, key in zip(kept_lines(partial, asked) or (), keys, strict=False):
+        match line:
+            case [known, one] if known == key:
+                said.append(one)
+            case _:
                 break
-            said.append(one)
-    except (ValueError, TypeError):  # a power cut may leave anything; what was read before it is whole
-        return said
     return said

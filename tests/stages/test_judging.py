@@ -201,3 +201,12 @@ def test_a_sheet_of_one_conversation_is_refused_before_the_judge_is_asked(tmp_pa
     with pytest.raises(DataError, match=r"ann.csv' holds one row; a comparison needs two or more"):
         judge_pairs(None, given, tmp_path / "r.json", None, [one], lambda *_: None, lambda _: None)
     assert servers[2].requests == []
+
+
+def test_a_file_that_is_no_comparison_is_left_as_it_is(tmp_path: Path, chats: Path, servers: Any) -> None:
+    mine = tmp_path / "mine.pairs.jsonl"
+    mine.write_text('my notes\n{"more": "of them"}\nno JSON')
+    with pytest.raises(ConfigError, match=r"mine.pairs.jsonl' holds something else.* Give another `--out`"):
+        judge_pairs(None, asked(servers, chats), tmp_path / "mine.json", None, [], lambda *_: None, lambda _: None)
+    assert mine.read_text() == 'my notes\n{"more": "of them"}\nno JSON'
+    assert [len(server.requests) for server in servers] == [0, 0, 0]
