@@ -50,17 +50,19 @@ def judge_pairs(
     """Let both models answer, the judge compare, and report; `sheet` gets an empty sheet, `filled` are sheets that people filled.
 
     Raises:
-        ConfigError: a task without free answers, no such model, an `out` that is named as a page, or an `out` or `sheet` of another comparison.
+        ConfigError: a task without free answers, no such model, an `out` that is named as a page or would be written over another file that is
+            given, or an `out` or `sheet` of another comparison.
         DataError: `data` or a sheet breaks its format.
     """
     if asked.task not in TASKS:
         raise ConfigError(f"`--judge` and sheets are for the tasks {', '.join(TASKS)}; what is right of {asked.task!r} is known without.")
     check_report(out)
+    _check_apart(out, {"--data": [asked.data], "--sheet": [] if sheet is None else [sheet], "--filled": filled})
     items = _items(asked.task, asked.data)
     check_comparable(asked.data, [item.group or item.id for item in items])
     named = {name: identity(project, name) for name in (asked.model, asked.against, *([] if asked.judge is None else [asked.judge]))}
     answers = {"models": [named[asked.model], named[asked.against]], "task": asked.task, "data": file_hash(asked.data)}
-    kept = _Kept(out.with_suffix(".pairs.jsonl"), answers, progress, "answering")
+    kept = _Kept(_pairs_path(out), answers, progress, "answering")
     pairs = kept.all(Pair, items, lambda stack: _answering(stack, project, asked))
     filled_in = [read_sheet(path, pairs) for path in filled]
     most = majority(filled_in)
@@ -76,7 +78,7 @@ def judge_pairs(
     found: list[Judged] = []
     if (judge := asked.judge) is not None:
         verdicts = {"judge": named[judge], "pairs": file_hash(kept.path)}
-        found = _Kept(out.with_suffix(".verdicts.jsonl"), verdicts, progress, "judging").all(
+        found = _Kept(_verdicts_path(out), verdicts, progress, "judging").all(
             Judged, pairs, lambda stack: partial(_told, stack.enter_context(opened_model(project, judge))[0])
         )
         report["judge"] = {"model": judge, **verdict(pairs, {one.id: one.better for one in found}), "consistency": consistency(found)}
@@ -85,6 +87,22 @@ def judge_pairs(
         report["people"] = _people(pairs, filled_in, most, found)
     write_report(report, out)
     return report
+
+
+def _pairs_path(out: Path) -> Path:
+    return out.with_suffix(".pairs.jsonl")
+
+
+def _verdicts_path(out: Path) -> Path:
+    return out.with_suffix(".verdicts.jsonl")
+
+
+def _check_apart(out: Path, given: Mapping[str, Sequence[Path]]) -> None:
+    """Raise ConfigError where the report, or what is kept beside it, would be written over a file that is given."""
+    written = {path.resolve() for path in (out, _pairs_path(out), _verdicts_path(out))}
+    for option, paths in given.items():
+        if taken := next((path for path in paths if path.resolve() in written), None):
+            raise ConfigError(f"`--out` is '{out}', which would write over '{taken}': it is also given as `{option}`. Give another `--out`.")
 
 
 def _people(pairs: Sequence[Pair], sheets: Sequence[Mapping[str, Side]], most: Mapping[str, Side], found: Sequence[Judged]) -> dict[str, Any]:

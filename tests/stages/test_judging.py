@@ -210,3 +210,21 @@ def test_a_file_that_is_no_comparison_is_left_as_it_is(tmp_path: Path, chats: Pa
         judge_pairs(None, asked(servers, chats), tmp_path / "mine.json", None, [], lambda *_: None, lambda _: None)
     assert mine.read_text() == 'my notes\n{"more": "of them"}\nno JSON'
     assert [len(server.requests) for server in servers] == [0, 0, 0]
+
+
+def test_what_people_wrote_is_not_written_over(tmp_path: Path, chats: Path, servers: Any) -> None:
+    given, sheet = asked(servers, chats), tmp_path / "s.csv"
+    (tmp_path / "ann.csv").write_text("id,better\n")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "ann.csv")
+    (tmp_path / "r.verdicts.jsonl").write_text("id,better\n")
+    for out, drawn, filled in (
+        (sheet, sheet, None),
+        (chats, None, None),
+        (tmp_path / "link.csv", None, "ann.csv"),
+        (tmp_path / "x" / ".." / "ann.csv", None, "ann.csv"),
+        (tmp_path / "r.json", None, "r.verdicts.jsonl"),
+    ):
+        with pytest.raises(ConfigError, match=r"it is also given as .*Give another `--out`"):
+            judge_pairs(None, given, out, drawn, [tmp_path / filled] if filled else [], lambda *_: None, lambda _: None)
+    assert (tmp_path / "ann.csv").read_text() == "id,better\n"
+    assert [len(server.requests) for server in servers] == [0, 0, 0]
