@@ -62,7 +62,7 @@ def judge_pairs(
     check_comparable(asked.data, [item.group or item.id for item in items])
     named = {name: identity(project, name) for name in (asked.model, asked.against, *([] if asked.judge is None else [asked.judge]))}
     answers = {"models": [named[asked.model], named[asked.against]], "task": asked.task, "data": file_hash(asked.data)}
-    kept = _Kept(_pairs_path(out), answers, progress, "answering")
+    kept = _Kept(_pairs_path(out), answers, progress, "answering", "answers of both models", say)
     pairs = kept.all(Pair, items, lambda stack: _answering(stack, project, asked))
     filled_in = [read_sheet(path, pairs) for path in filled]
     most = majority(filled_in)
@@ -78,9 +78,8 @@ def judge_pairs(
     found: list[Judged] = []
     if (judge := asked.judge) is not None:
         verdicts = {"judge": named[judge], "pairs": file_hash(kept.path)}
-        found = _Kept(_verdicts_path(out), verdicts, progress, "judging").all(
-            Judged, pairs, lambda stack: partial(_told, stack.enter_context(opened_model(project, judge))[0])
-        )
+        judging = _Kept(_verdicts_path(out), verdicts, progress, "judging", "verdicts of the judge", say)
+        found = judging.all(Judged, pairs, lambda stack: partial(_told, stack.enter_context(opened_model(project, judge))[0]))
         report["judge"] = {"model": judge, **verdict(pairs, {one.id: one.better for one in found}), "consistency": consistency(found)}
         report["judge"] |= {"unread": sum(None in one.orders for one in found), "unasked": sum(not one.asked for one in found)}
     if filled_in:
@@ -170,10 +169,14 @@ class _Kept:
     request: Mapping[str, Any]
     progress: Progress
     stage: str
+    what: str
+    say: Say
 
     def all(self, kind: type[R], items: Sequence[Item] | Sequence[Pair], opened: Callable[[ExitStack], Callable[[Any], R]]) -> list[R]:
         """One of each item: as the file has them, as far as it goes, and then made many at once and written in order."""
         found = self._read(kind, items)
+        if found:  # a URL is known by no more than its name: what its server says may have changed
+            self.say(f"{len(found)} of {len(items)} {self.what} were kept in '{self.path}' and are used. Give another `--out` to ask anew.")
         with ExitStack() as stack:
             append = stack.enter_context(keeping_lines(self.path, self.request, (one.model_dump(mode="json") for one in found)))
             rest = items[len(found) :]

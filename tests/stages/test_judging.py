@@ -228,3 +228,15 @@ def test_what_people_wrote_is_not_written_over(tmp_path: Path, chats: Path, serv
             judge_pairs(None, given, out, drawn, [tmp_path / filled] if filled else [], lambda *_: None, lambda _: None)
     assert (tmp_path / "ann.csv").read_text() == "id,better\n"
     assert [len(server.requests) for server in servers] == [0, 0, 0]
+
+
+def test_what_is_not_asked_again_is_told(tmp_path: Path, chats: Path, servers: Any) -> None:
+    given, out, said = asked(servers, chats), tmp_path / "r.json", list[str]()
+    judge_pairs(None, given, out, None, [], lambda *_: None, said.append)
+    assert said == []
+    judge_pairs(None, given, out, None, [], lambda *_: None, said.append)
+    assert [sentence.split(" were ")[0] for sentence in said] == [
+        f"{NUM_ROWS} of {NUM_ROWS} answers of both models",
+        f"{NUM_ROWS} of {NUM_ROWS} verdicts of the judge",
+    ]
+    assert all("Give another `--out` to ask anew" in sentence for sentence in said)
