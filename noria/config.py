@@ -19,6 +19,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from noria.errors import ConfigError
 
 FILE_NAME = "noria.toml"
+MOST_MINUTES = 525_600.0
+"""A year: the longest time that can be asked for."""
 
 
 class Section(BaseModel):

@@ -2,13 +2,13 @@
 
 from pydantic import Field
 
-from noria.config import Section
+from noria.config import MOST_MINUTES, Section
 
 
 class ImproveConfig(Section):
     """`[improve]`: how `noria improve` makes a candidate."""
 
-    minutes: float = Field(default=20.0, gt=0)
+    minutes: float = Field(default=20.0, gt=0, le=MOST_MINUTES)
     """Minutes one improvement may take, its evaluation included, where the command line names none."""
     seed: int = Field(default=0, ge=0)
     """Seed of the split, the training and its order of examples."""

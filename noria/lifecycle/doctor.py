@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote
 
 import psutil
 
@@ -146,7 +147,7 @@ def _records(project: Project) -> Iterator[Finding]:
 
         def database() -> str:
             records.database.check()
-            return records.database.url.render_as_string(hide_password=True)
+            return unquote(records.database.url.render_as_string(hide_password=True))  # a path as one can copy it
 
         yield _tried("database", database)
         for release in records.releases.list():

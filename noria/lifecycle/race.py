@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from noria.config import Section
+from noria.config import MOST_MINUTES, Section
 from noria.errors import ConfigError, DataError, ModelError, NoriaError
 from noria.evaluate.paired import compare
 from noria.lifecycle.standing import Standing
@@ -54,7 +54,7 @@ class RaceConfig(Section):
     model_config = ConfigDict(extra="allow")
 
     method: Literal["best"]
-    minutes: float = Field(default=20.0, gt=0)
+    minutes: float = Field(default=20.0, gt=0, le=MOST_MINUTES)
     """Training time of the methods that more time makes better; making the others, and asking all of them, comes on top."""
 
 

@@ -160,7 +160,7 @@ def roll_back(records: Records, reason: str, to: str | None = None) -> Release:
     """
     live = records.releases.live()
     if live is None:
-        raise DataError("No release is live; promote one with `noria release promote NAME`.")
+        raise DataError("No release is live yet; `noria serve` makes the first one.")
     if to is not None:
         target = records.releases.get(to)
         if target.state != "retired":

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, cast
 
 from pydantic import Field
 
-from noria.config import Section
+from noria.config import MOST_MINUTES, Section
 from noria.data import AnswerExample, ChatExample, ClassifyExample, Example, Task
 from noria.errors import ArtifactError
 from noria.lifecycle.cases import AT_ONCE, CaseBook, conversation_text, question_text
@@ -61,7 +61,7 @@ class UntrainedConfig(Section):
     """How often the model is asked; the most frequent answer counts (prompting)."""
     encoder: str | None = None
     """What tells which cases are alike; None: the sentence encoder that comes with Noria, for Chinese the Chinese one."""
-    minutes: float | None = Field(default=None, gt=0)
+    minutes: float | None = Field(default=None, gt=0, le=MOST_MINUTES)
     """Time for finding `num_examples`; a model is asked fewer rows where it is short (prompting)."""
 
 

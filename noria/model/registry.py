@@ -89,7 +89,8 @@ def resolve(name: str, project_root: Path | None = None) -> BaseModel:
     if path.is_file() and path.suffix == ".gguf":
         return _gguf(name, path)
     known = ", ".join(sorted(PACKAGED))
-    raise ConfigError(f"No model {name!r}: it is no name ({known}), folder, .gguf file, `hf:org/name` or `ms:org/name`. Correct `[model] base`.")
+    allowed = f"it is no name ({known}), folder, .gguf file, `hf:org/name` or `ms:org/name`"
+    raise ConfigError(f"No model {name!r}: {allowed}. Correct `[model] base`, or what you gave as `--base`.")
 
 
 def _packaged(name: str) -> BaseModel:

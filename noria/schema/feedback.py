@@ -1,5 +1,6 @@
 """Feedback: what people and environments say of an answer, always bound to its receipt."""
 
+import json
 from datetime import datetime
 from typing import Any, Literal, Self, get_args
 
@@ -64,6 +65,10 @@ def _checked_value(kind: str, value: Any) -> Any:
         raise DataError("Feedback `value` of kind 'outcome' is an object with `success` true or false.")
     if kind == "implicit" and (not isinstance(value, dict) or not isinstance(value.get("signal"), str)):
         raise DataError("Feedback `value` of kind 'implicit' is an object with `signal` as text.")
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError as error:
+        raise DataError(f"Feedback `value` of kind {kind!r} holds a number that JSON cannot: {error!s:.80}.") from error
     return value
 
 

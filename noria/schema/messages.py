@@ -77,6 +77,8 @@ class Message(Record):
         """
         if not isinstance(data, dict):
             raise DataError(f"A message is an object with `role` and `content`, not {data!r:.80}.")
+        if data.get("role") == "user" and data.get("content") is None:
+            raise DataError("Message field `content` of a user is missing; it must be a string or a list of text parts.")
         calls = data.get("tool_calls") or []
         if not isinstance(calls, list | tuple):
             raise DataError(f"Message field `tool_calls` must be a list, not {calls!r:.80}.")

@@ -72,8 +72,9 @@ def model_events(traces: Traces, turn: Turn, generator: Generator, request: Chat
     step = traces.start_step(turn.id, "model", inputs)
     state = "cancelled"
     pieces: list[tuple[str, tuple[int, ...]]] = []
-    stream = generator.stream(asked)
+    stream: Iterator[Delta | Generation] | None = None
     try:
+        stream = generator.stream(asked)
         generation: Generation | None = None
         for item in _held_back(stream, bool(asked.tools), pieces):
             if isinstance(item, Generation):

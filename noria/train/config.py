@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from noria.config import Section
+from noria.config import MOST_MINUTES, Section
 
 Method = Literal["lora", "dora", "full", "prompt"]
 LEARNING_RATES: dict[str, float] = {"lora": 1e-3, "dora": 1e-3, "full": 2e-4, "prompt": 1e-2}
@@ -32,7 +32,7 @@ class TuneConfig(Section):
     """Longest example; longer ones are left out and counted, never cut."""
     epochs: float = Field(default=3.0, gt=0)
     """Passes over the data, if the time allows."""
-    minutes: float | None = Field(default=None, gt=0)
+    minutes: float | None = Field(default=None, gt=0, le=MOST_MINUTES)
     """Time for training; the number of steps is planned from measured throughput. None: all epochs."""
     warmup: float = Field(default=0.05, ge=0, lt=1)
     """Share of the steps in which the rate rises; it then falls linearly to a twentieth."""

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from noria.config import Section
+from noria.config import MOST_MINUTES, Section
 from noria.model import Architecture, ObjectiveName, TokenizerKind
 
 Schedule = Literal["trapezoid", "cosine", "linear"]
@@ -17,7 +17,7 @@ class PretrainConfig(Section):
     """What is learnt: clm (predict the next token), mlm-nsp (fill masks, tell whether a passage follows), denoise (restore spans)."""
     architecture: Architecture | None = None
     """Which model: llama or gpt2 (clm), bert or modernbert (mlm-nsp), t5 (denoise). None: the first of these."""
-    minutes: float | None = Field(default=None, gt=0)
+    minutes: float | None = Field(default=None, gt=0, le=MOST_MINUTES)
     """Time for everything, tokenizer included."""
     size: int | None = Field(default=None, ge=1000)
     """Parameters, about: the shape nearest to it is taken. None: what the time allows best."""

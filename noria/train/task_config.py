@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from noria.config import Section
+from noria.config import MOST_MINUTES, Section
 from noria.model.precision import Precision
 
 TaskMethod = Literal["full", "lora", "dora", "head", "contrast"]
@@ -36,7 +36,7 @@ class TaskConfig(Section):
     """Tokens that windows of a longer text share; half a window at most."""
     epochs: float | None = Field(default=None, gt=0)
     """Passes over the data; None: as many as make some 2,000 steps, from 3 to 40."""
-    minutes: float | None = Field(default=None, gt=0)
+    minutes: float | None = Field(default=None, gt=0, le=MOST_MINUTES)
     """Time for all of it; fewer steps and validations are made where they do not fit."""
     warmup: float = Field(default=0.1, ge=0, lt=1)
     """Share of the steps in which the rate rises; it then falls linearly to a twentieth."""

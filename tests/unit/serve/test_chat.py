@@ -173,6 +173,7 @@ WRONG: list[tuple[dict[str, Any], int, str, str | None]] = [
     ({"model": "desk@r9"}, 404, "release_not_found", None),
     ({"temperature": 9}, 400, "invalid_value", "temperature"),
     ({"stop": ["x"]}, 400, "invalid_value", "stop"),
+    ({"messages": [{"role": "user"}]}, 400, "invalid_value", "messages[0]"),
     ({"metadata": {"today": "tomorrow"}}, 400, "invalid_value", "metadata.today"),
     ({"metadata": {"conversation_id": "conv_gone"}}, 404, "conversation_not_found", "conversation"),
     ({"max_tokens": 9_000}, 400, "context_length_exceeded", "messages"),
@@ -189,6 +190,7 @@ def test_errors_have_openais_body(desk: Any, stream: bool) -> None:
         error = response.json()["error"]
         assert set(error) == {"message", "type", "param", "code"}
         assert (error["code"], error["param"], error["type"]) == (code, param, "invalid_request_error")
+    assert served.runtime.traces.open_turns() == []
 
 
 def test_the_official_client_raises_its_own_errors(desk: Any) -> None:

@@ -94,6 +94,14 @@ def test_wrong_feedback_is_refused_and_nothing_stored(desk: Any, body: dict[str,
     assert served.runtime.feedback.list() == []
 
 
+def test_a_number_that_json_cannot_hold_is_refused(desk: Any) -> None:
+    served = desk(["Hello!"])
+    receipt = served.chat("Hi").json()["id"]
+    body = f'{{"receipt": "{receipt}", "kind": "implicit", "value": {{"signal": "seconds", "value": 1e400}}}}'
+    refused = served.client.post("/v1/feedback", content=body, headers={"Content-Type": "application/json"})
+    assert (refused.status_code, served.runtime.feedback.list()) == (400, [])
+
+
 def calling(name: str, **function: Any) -> dict[str, Any]:
     return {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": name, **function}}]}
 
