@@ -115,7 +115,8 @@ def test_a_row_that_does_not_fit_is_named_and_those_before_it_are_kept(tmp_path:
     ("row", "told"),
     [
         ('{"messages": [{"role": "user", "content": "a"}], "extra": 1}', "line 1: unknown field `extra`; allowed: "),
-        ('{"messages": [{"role": "user"}, {"role": "boss", "content": "a"}]}', r"line 1: field `messages\[1\]"),
+        ('{"messages": [{"role": "user"}]}', r"line 1: field `messages\[0\]"),
+        ('{"messages": [{"role": "user", "content": "a"}, {"role": "boss", "content": "a"}]}', r"line 1: field `messages\[1\]"),
         ("", "has no rows"),
     ],
 )
