@@ -72,8 +72,7 @@ def check_base(config: TuneConfig, base: BaseModel) -> None:
     check_decoder(folder)
     if config.method == "prompt":
         check_has_no_soft_prompt(load_tokenizer(base.path))
-    if config.top_layers is not None:
-        check_top_layers(config, read_config(folder).num_hidden_layers)
+    check_top_layers(config.top_layers, read_config(folder).num_hidden_layers)
 
 
 def short_enough(examples: Sequence[Example], config: TuneConfig) -> list[Example]:

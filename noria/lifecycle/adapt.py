@@ -189,7 +189,8 @@ def _fault_of(job: Job) -> Fault:
             config, base = checked(TuneConfig, given, "--set"), resolve(job.base or DEFAULT_BASE)
             if "max_tokens" in settings:  # it takes reading all rows
                 check_writing(config, cast(WritingTask, job.task), job.train, job.held_out, base, lambda _: None)
-            check_base(config, base)
+            else:
+                check_base(config, base)
         else:
             config, base = checked(TaskConfig, given, "--set"), _encoder(job)
             head = head_of(config, head_task(job.task), base, (job.train.path, job.rows))

@@ -161,7 +161,7 @@ def _at(place: str) -> Iterator[None]:
         raise kind(f"Item {place}: {error}") from error
 
 
-@dataclass(frozen=True, kw_only=False)
+@dataclass(frozen=True)
 class _Kept:
     """Records kept one by one in a file whose first line says what they are of."""
 

@@ -8,7 +8,7 @@ stays open. A request occupies a thread until it is answered, so only `MAX_AT_ON
 import base64
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from noria.data import Example
 from noria.data.examples import EXAMPLES
 from noria.data.tasks import first_fault, half_of_a_pair
-from noria.engine.heads import Classifier, OpenHead, Prediction, open_head
+from noria.engine.heads import Classifier, Input, OpenHead, Prediction, open_head
 from noria.errors import ServeError
 from noria.schema import new_id
 
@@ -68,7 +68,7 @@ class Heads:
         self._opening = {name: threading.Lock() for name in folders}
         self._room = threading.Semaphore(MAX_AT_ONCE)
 
-    def answer(self, body: "ClassifyBody | EmbeddingsBody") -> dict[str, Any]:
+    def answer(self, body: ClassifyBody | EmbeddingsBody) -> dict[str, Any]:
         """Raises ServeError (400, 404, 429), ArtifactError, ModelError."""
         if not self._room.acquire(blocking=False):
             raise ServeError(f"{MAX_AT_ONCE} requests are being answered; try again in a moment.", 429, "too_many_requests")
@@ -90,9 +90,7 @@ class Heads:
             num_cut[one.row] = max(num_cut[one.row], one.num_cut)
         said = head.said(rows, read)
         data = [{"index": index, **one.output, **_probabilities(head, one), "num_cut": num_cut[index]} for index, one in enumerate(said)]
-        num_tokens = sum(len(one.token_ids) for one in read)
-        usage = {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
-        return {"id": new_id("cls"), "object": "list", "created": int(time.time()), "model": name, "data": data, "usage": usage}
+        return {"id": new_id("cls"), "object": "list", "created": int(time.time()), "model": name, "data": data, "usage": _usage(read)}
 
     def _embeddings(self, body: EmbeddingsBody) -> dict[str, Any]:
         name = self._name(body.model)
@@ -112,8 +110,7 @@ class Heads:
             raise ServeError(f"`dimensions` is {body.dimensions}; {name!r} has {width}. Leave it out.", 400, "invalid_value", "dimensions")
         shown = [base64.b64encode(one.tobytes()).decode() if body.encoding_format == "base64" else one.tolist() for one in vectors]
         data = [{"object": "embedding", "index": index, "embedding": one} for index, one in enumerate(shown)]
-        num_tokens = sum(len(one.token_ids) for one in read)
-        return {"object": "list", "data": data, "model": name, "usage": {"prompt_tokens": num_tokens, "total_tokens": num_tokens}}
+        return {"object": "list", "data": data, "model": name, "usage": _usage(read)}
 
     def _name(self, wanted: str | None) -> str:
         if wanted is None and len(self._folders) == 1:
@@ -129,6 +126,11 @@ class Heads:
             if name not in self._open:
                 self._open[name] = self._open_head(self._folders[name])
             return self._open[name]
+
+
+def _usage(read: Sequence[Input]) -> dict[str, int]:
+    num_tokens = sum(len(one.token_ids) for one in read)
+    return {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
 
 
 def _inputs(given: T | list[T]) -> list[T]:

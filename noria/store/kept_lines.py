@@ -6,7 +6,7 @@ holds, and what to do where the file is of something else, is the caller's.
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,9 @@ def kept_lines(path: Path, request: Mapping[str, Any]) -> list[Any] | None:
             return None
     except ValueError:
         return None
-    try:
+    with suppress(ValueError):  # a power cut may leave anything; what was read before it is whole
         for line in lines[:-1]:  # a line without an end was cut by a kill
             found.append(json.loads(line))
-    except ValueError:  # a power cut may leave anything; what was read before it is whole
-        return found
     return found
 
 

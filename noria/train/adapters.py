@@ -11,10 +11,10 @@ from noria.train.config import TuneConfig
 from noria.train.soft_prompt import has_soft_prompt, keep_soft_prompt, learn_soft_prompt
 
 
-def check_top_layers(config: TuneConfig, num_layers: int) -> None:
-    """Raises ConfigError."""
-    if config.top_layers is not None and config.top_layers > num_layers:
-        raise ConfigError(f"`top_layers` is {config.top_layers}, but the model has {num_layers} layers. Give a number from 1 to {num_layers}.")
+def check_top_layers(top_layers: int | None, num_layers: int) -> None:
+    """Raises ConfigError where a model has fewer layers than are to learn."""
+    if top_layers is not None and top_layers > num_layers:
+        raise ConfigError(f"`top_layers` is {top_layers}, but the model has {num_layers} layers. Give a number from 1 to {num_layers}.")
 
 
 def make_trainable(model: PreTrainedModel, config: TuneConfig) -> Any:
@@ -28,7 +28,7 @@ def make_trainable(model: PreTrainedModel, config: TuneConfig) -> Any:
         ConfigError: `top_layers` is more than the model has.
     """
     num_layers: int = model.config.num_hidden_layers
-    check_top_layers(config, num_layers)
+    check_top_layers(config.top_layers, num_layers)
     learnt = range(num_layers - (config.top_layers or num_layers), num_layers)
     if config.method == "prompt":
         return learn_soft_prompt(model)

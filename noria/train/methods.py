@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from noria.errors import ConfigError
+from noria.train.adapters import check_top_layers
 from noria.train.heads.classify import Classify
 from noria.train.heads.embed import Embed
 from noria.train.heads.head import Head
@@ -25,9 +26,7 @@ _TASK_TYPES = {"ForSequenceClassification": "SEQ_CLS", "ForTokenClassification":
 
 def check_method(config: TaskConfig, head: Head, model: Any) -> None:
     """Refuse settings that this head on this model cannot be tuned with, or would not heed. Raises ConfigError."""
-    num_layers = num_own_layers(model)
-    if config.top_layers is not None and config.top_layers > num_layers:
-        raise ConfigError(f"`top_layers` is {config.top_layers}, but the model has {num_layers} layers. Give a number from 1 to {num_layers}.")
+    check_top_layers(config.top_layers, num_own_layers(model))
     several = isinstance(head, Classify) and head.several
     if config.class_weights is not None and several:
         raise ConfigError("`class_weights` is for rows with one label each. Leave it out.")

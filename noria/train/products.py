@@ -80,13 +80,8 @@ class _Rotated(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         cos, sin = ctx.saved_tensors
         left, right = sin.chunk(2, -1)
-        return (
-            _turned(gradients[0], cos, right, left.neg()).transpose(1, 2).to(ctx.kind, memory_format=torch.contiguous_format),
-            None,
-            None,
-            None,
-            None,
-        )
+        into = _turned(gradients[0], cos, right, left.neg()).transpose(1, 2)
+        return into.to(ctx.kind, memory_format=torch.contiguous_format), None, None, None, None
 
 
 def _turned(x: torch.Tensor, cos: torch.Tensor, into_left: torch.Tensor, into_right: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ from noria.engine.heads.reader import in_parts
 from noria.errors import ModelError
 from noria.model import BaseModel, load_tokenizer, plain_checkpoint
 from noria.model.precision import dtype_of
-from noria.train.heads.head import padded
+from noria.train.heads.head import mean_vectors, padded
 
 Vectors = NDArray[np.float32]
 MAX_TOKENS, MOST_AT_ONCE = 256, 8192
@@ -54,7 +54,5 @@ class SentenceEncoder:
             for part in in_parts(inputs, MOST_AT_ONCE):
                 batch = padded(part, self._tokenizer.pad_id, device, self._with_kinds)
                 hidden = self._model(**batch).last_hidden_state.float()
-                mask = batch["attention_mask"][..., None]
-                means = (hidden * mask).sum(1) / mask.sum(1)
-                found[[one.row for one in part]] = torch.nn.functional.normalize(means, dim=-1).cpu().numpy()
+                found[[one.row for one in part]] = mean_vectors(hidden, batch["attention_mask"]).cpu().numpy()
         return found

@@ -15,6 +15,7 @@ from noria.data import EmbedExample, Example
 from noria.data.examples import HeadTask
 from noria.engine.heads.reader import Floats, Input, Prediction
 from noria.engine.heads.text_input import Wrap
+from noria.engine.heads.texts import whole_text
 from noria.model import Tokenizer
 from noria.model.precision import Precision
 
@@ -43,11 +44,7 @@ class Embedder:
     def inputs(self, rows: Sequence[Example]) -> list[Input]:
         texts = [(index, *one) for index, row in enumerate(cast(Sequence[EmbedExample], rows)) for one in _texts(row)]
         ids = self.tokenizer.encode_batch([self.before + text for _, _, text in texts])
-        return [self._input(index, role, one) for (index, role, _), one in zip(texts, ids, strict=True)]
-
-    def _input(self, index: int, role: int, ids: list[int]) -> Input:
-        room = self.wrap.room()
-        return Input(row=index, token_ids=self.wrap.one(ids[:room]), target=role, num_cut=max(0, len(ids) - room))
+        return [whole_text(self.wrap, index, one, role) for (index, role, _), one in zip(texts, ids, strict=True)]
 
     def outputs(self, inputs: Sequence[Input], found: Mapping[str, Floats]) -> list[Floats]:
         """The vector of each input: (width,)."""

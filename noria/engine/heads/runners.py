@@ -46,7 +46,8 @@ class OpenVINORunner:
     def __call__(self, batch: Batch) -> Mapping[str, Floats]:
         with self._lock:
             found = self._graph({name: value for name, value in batch.items() if name in self._names})
-            return {name: array for port, value in found.items() for array in [np.array(value, dtype=np.float32)] for name in port.names}
+            values = ((port.names, np.array(value, dtype=np.float32)) for port, value in found.items())
+            return {name: value for names, value in values for name in names}
 
 
 def transformers_runner(folder: Path, reader: Reader) -> Runner:

@@ -1,5 +1,6 @@
 """Reading a text or a pair whole: one input a row, cut where it is longer than the model reads."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
@@ -14,7 +15,13 @@ class _Texts(Protocol):
     text_pair: str | None
 
 
-class TextReader:
+def whole_text(wrap: Wrap, row: int, ids: list[int], target: Any) -> Input:
+    """The input of a text that is read at once, cut at its end where it is too long."""
+    room = wrap.room()
+    return Input(row=row, token_ids=wrap.one(ids[:room]), target=target, num_cut=max(0, len(ids) - room))
+
+
+class TextReader(ABC):
     """How rows with a `text` and perhaps a `text_pair` become inputs; what is learnt of a row is the task's (`_target`)."""
 
     def __init__(self, tokenizer: Tokenizer, wrap: Wrap, with_kinds: bool) -> None:
@@ -33,11 +40,11 @@ class TextReader:
     def _input(self, index: int, row: _Texts, first: list[int], second: list[int]) -> Input:
         target = self._target(row)
         if row.text_pair is None:
-            room = self.wrap.room()
-            return Input(row=index, token_ids=self.wrap.one(first[:room]), target=target, num_cut=max(0, len(first) - room))
+            return whole_text(self.wrap, index, first, target)
         token_ids, kinds = self.wrap.pair(first, second)
         num_cut = max(0, len(first) + len(second) - self.wrap.room(2))
         return Input(row=index, token_ids=token_ids, kinds=kinds, target=target, num_cut=num_cut)
 
+    @abstractmethod
     def _target(self, row: Any) -> Any:
-        raise NotImplementedError
+        """What is learnt of a row; None of one that only asks."""

@@ -19,7 +19,7 @@ from noria.engine.heads import Embedder, Input
 from noria.engine.heads.embedder import POSITIVE, TEXT
 from noria.errors import ConfigError, DataError
 from noria.store import write_file
-from noria.train.heads.head import padded
+from noria.train.heads.head import mean_vectors, padded
 from noria.train.objective import Loss
 from noria.train.run import MicroBatch, Step
 
@@ -40,8 +40,7 @@ class Embed(Embedder):
         batch = padded(inputs, self.tokenizer.pad_id, model.device, self.with_kinds)
         hidden = model(**batch).last_hidden_state.float()
         with torch.autocast(hidden.device.type, enabled=False):  # similarities are divided by a small temperature: they must be exact
-            mask = batch["attention_mask"][..., None]
-            vectors = functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
+            vectors = mean_vectors(hidden, batch["attention_mask"])
             asked = [place for place, one in enumerate(inputs) if one.target == TEXT]
             given = [place for place, one in enumerate(inputs) if one.target != TEXT]
             own = {inputs[place].row: index for index, place in enumerate(given) if inputs[place].target == POSITIVE}

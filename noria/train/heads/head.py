@@ -34,3 +34,9 @@ class Head(Reader, Protocol):
 def padded(inputs: Sequence[Input], pad_id: int, device: Any, with_kinds: bool) -> dict[str, torch.Tensor]:
     """`input_ids`, `attention_mask` and, if the model reads them, `token_type_ids`: (inputs, longest)."""
     return {name: torch.from_numpy(value).to(device) for name, value in padded_arrays(inputs, pad_id, with_kinds).items()}
+
+
+def mean_vectors(hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    """The mean of each text's tokens, scaled to length one: hidden (texts, time, width) to (texts, width)."""
+    mask = attention_mask[..., None]
+    return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
