@@ -1,17 +1,21 @@
-"""`noria data build|stats`."""
+"""`noria data build|stats|mix`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from noria.cli.output import JsonOption, SettingsOption, emit, progress_bars, read_settings, start_logging, stderr_console
 
+if TYPE_CHECKING:
+    from noria.data.examples import Task
+
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Make a corpus from a pile of text, and see what a corpus holds.", no_args_is_help=True)
+    group = typer.Typer(help="Make a corpus from a pile of text, see what it holds, mix task files.", no_args_is_help=True)
     group.command("build")(build)
     group.command("stats")(stats)
+    group.command("mix")(mix)
     app.add_typer(group, name="data")
 
 
@@ -72,3 +76,34 @@ def stats(
             console.print(f"Not read whole: '{path}': {reason}", highlight=False)
 
     emit(as_json, found.model_dump(mode="json"), show)
+
+
+def mix(
+    parts: Annotated[list[str], typer.Argument(metavar="F=WEIGHT...", help="Task files and the weight of each; without one it is 1.")],
+    out: Annotated[Path, typer.Option("--out", metavar="F", help="The mixed task file.")],
+    task: Annotated[str, typer.Option("--task", metavar="TASK", help="What the files are for, as in `noria tune`.")] = "chat",
+    num_rows: Annotated[
+        int | None, typer.Option("--rows", metavar="N", min=1, help="Rows of the mixture; by default as many as there are with none twice.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Which rows, and in which order.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Mix task files by weight into one to tune on."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from noria.data.mixture import Part
+    from noria.data.mixture import mix as run
+
+    made = run([Part.parse(part) for part in parts], cast("Task", task), out, num_rows, seed)
+
+    def show(console: Console) -> None:
+        table = Table(box=None)
+        for name in ("", "weight", "rows", "taken"):
+            table.add_column(name, justify="right" if name else "left")
+        for part in made:
+            table.add_row(part["file"], f"{part['weight']:g}", f"{part['rows']:,}", f"{part['taken']:,}")
+        console.print(table)
+        console.print(f"{sum(part['taken'] for part in made):,} rows in '{out}'.", highlight=False)
+
+    emit(as_json, {"out": str(out), "n": sum(part["taken"] for part in made), "parts": made}, show)
