@@ -4,15 +4,20 @@ In: a request of `noria tune`, what is drawn and how many trials. Out: the best 
 mattered) and its picture beside it. Trials stand in a database file in the folder, so that a killed search goes on: a trial that was running is run
 to its end with the settings it has, and each draw depends on the seed, the trial's number, the setting and the trials before it alone. A trial whose
 training fails counts as one that found nothing. The evaluation file decides; no test file is ever read.
+
+The same command given again while it runs is a second worker: each trial has a lock of its own, and the last worker to end keeps the best.
 """
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import optuna
+from filelock import FileLock, Timeout
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
@@ -26,6 +31,8 @@ from noria.train.task import DONE, Report, Say, Tuned, Watch
 from noria.train.task_config import TaskConfig
 
 SCRATCH, NAME, PICTURE = ".search", "search.json", "search.svg"
+DATABASE = "trials.db"
+LOOK_AGAIN_SECONDS = 0.2
 Try = Callable[[TaskConfig, Path, Report, Watch], Tuned]
 """Tunes with these settings into this folder."""
 MAX_SEED = 2**32
@@ -48,17 +55,52 @@ def search(config: TaskConfig, space: Space, num_trials: int, request: Mapping[s
     if told := finished(out, DONE, scratch, request, "metrics"):
         return Tuned(folder=out, metrics=told["metrics"])
     claim(out, scratch, request, "noria tune --search")
-    study = _study(scratch, space)
-    _run_trials(study, config, space, num_trials, scratch, tuned, report, say)
-    metrics = _keep_best(study, request, out, scratch)
-    shutil.rmtree(scratch, ignore_errors=True)
-    return Tuned(folder=out, metrics=metrics)
+    with _alone(scratch):
+        study = _study(scratch, space)
+    minutes = None if config.minutes is None else config.minutes / num_trials
+    trial: optuna.Trial | None = None
+    while True:
+        with _alone(scratch):
+            if told := finished(out, DONE, scratch, request, "metrics"):  # by another worker
+                return Tuned(folder=out, metrics=told["metrics"])
+            if not (scratch / DATABASE).is_file():
+                raise ModelError(f"None of the trials could be trained. Another worker on '{out}' told why.")
+            _drop_losers(study, scratch)
+            if trial is not None:
+                say(_sentence(study, trial.number, num_trials))
+            taken = _take(study, space, config.seed, num_trials, scratch)
+            if taken is None and not _running(study):
+                metrics = _keep_best(study, request, out, scratch)
+                shutil.rmtree(scratch, ignore_errors=True)
+                return Tuned(folder=out, metrics=metrics)
+        if taken is None:
+            time.sleep(LOOK_AGAIN_SECONDS)
+            trial = None
+            continue
+        trial, drawn, lock = taken
+        try:
+            settings = TaskConfig.model_validate({**config.model_dump(), **drawn, "minutes": minutes})
+            _run_trial(study, trial, settings, scratch / _folder(trial.number), tuned, report)
+        finally:
+            lock.release()
+
+
+@contextmanager
+def _alone(scratch: Path) -> Generator[None]:
+    """Workers choose their trials, and end the search, one after the other."""
+    lock = FileLock(scratch / "next.lock", is_singleton=False)
+    with suppress(FileNotFoundError):  # the search was ended, and `scratch` removed, while we waited
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _study(scratch: Path, space: Space) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2)
-    storage = f"sqlite:///{scratch / 'trials.db'}"
+    storage = f"sqlite:///{scratch / DATABASE}"
     study = optuna.create_study(
         study_name="search", storage=storage, direction="maximize", sampler=_sampler(0, 1), pruner=pruner, load_if_exists=True
     )
@@ -67,18 +109,32 @@ def _study(scratch: Path, space: Space) -> optuna.Study:
     return study
 
 
-def _run_trials(study: optuna.Study, config: TaskConfig, space: Space, num_trials: int, scratch: Path, tuned: Try, report: Report, say: Say) -> None:
-    minutes = None if config.minutes is None else config.minutes / num_trials
-    while True:
-        begun = [trial for trial in study.trials if trial.state == TrialState.RUNNING]
-        if not begun and sum(trial.state.is_finished() for trial in study.trials) >= num_trials:
-            return
-        trial = optuna.Trial(study, begun[0]._trial_id) if begun else study.ask()  # pyright: ignore[reportPrivateUsage]
-        drawn = _drawn(study, trial, space, config.seed, num_trials)
-        settings = TaskConfig.model_validate({**config.model_dump(), **drawn, "minutes": minutes})
-        _run_trial(study, trial, settings, scratch / _folder(trial.number), tuned, report)
-        _drop_losers(study, scratch)
-        say(_sentence(study, trial.number, num_trials))
+def _running(study: optuna.Study) -> list[FrozenTrial]:
+    return [trial for trial in study.trials if trial.state == TrialState.RUNNING]
+
+
+def _take(study: optuna.Study, space: Space, seed: int, num_trials: int, scratch: Path) -> tuple[optuna.Trial, dict[str, Any], FileLock] | None:
+    """A trial to run, its settings and the lock that says it is at work: one that a kill left, or a new one; None where all are begun.
+
+    A trial whose lock is free has lost its worker: the system releases the lock of a process that dies.
+    """
+    for begun in _running(study):
+        lock = FileLock(scratch / f"{_folder(begun.number)}.lock", timeout=0, is_singleton=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            continue
+        if study.trials[begun.number].state != TrialState.RUNNING:  # told between our two looks
+            lock.release()
+            continue
+        trial = optuna.Trial(study, begun._trial_id)  # pyright: ignore[reportPrivateUsage]
+        return trial, _drawn(study, trial, space, seed, num_trials), lock
+    if sum(trial.state != TrialState.WAITING for trial in study.trials) >= num_trials:
+        return None
+    trial = study.ask()
+    lock = FileLock(scratch / f"{_folder(trial.number)}.lock", timeout=0, is_singleton=False)
+    lock.acquire()
+    return trial, _drawn(study, trial, space, seed, num_trials), lock
 
 
 def _drawn(study: optuna.Study, trial: optuna.Trial, space: Space, seed: int, num_trials: int) -> dict[str, Any]:
@@ -124,22 +180,23 @@ def _folder(number: int) -> str:
     return f"trial-{number}"
 
 
-def _best(study: optuna.Study) -> FrozenTrial | None:
+def _best(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     """The trial with the best score, of equal ones the first; None where none was run to its end."""
-    done = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
+    done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     return min(done, key=lambda trial: (-(trial.value or 0.0), trial.number)) if done else None
 
 
 def _drop_losers(study: optuna.Study, scratch: Path) -> None:
     """Remove the weights of all trials but the best: together they can fill a disk."""
-    best = _best(study)
-    for trial in study.trials:
+    trials = study.trials  # one look: a trial that another worker ends meanwhile may be better than the best of them
+    best = _best(trials)
+    for trial in trials:
         if trial.state.is_finished() and trial != best:
             shutil.rmtree(scratch / _folder(trial.number), ignore_errors=True)
 
 
 def _sentence(study: optuna.Study, number: int, num_trials: int) -> str:
-    trial, best = study.trials[number], _best(study)
+    trial, best = study.trials[number], _best(study.trials)
     ended = {TrialState.PRUNED: "ended early", TrialState.FAIL: f"failed ({trial.user_attrs.get('error')})"}
     found = ended.get(trial.state) or f"{trial.value:.4f}"
     return f"Trial {number + 1} of {num_trials}: {found}" + (f"; best so far {best.value:.4f}." if best else ".")
@@ -151,7 +208,7 @@ def _keep_best(study: optuna.Study, request: Mapping[str, Any], out: Path, scrat
     Raises:
         ModelError: every trial failed. The folder is removed, so that other settings can be tried.
     """
-    best = _best(study)
+    best = _best(study.trials)
     if best is None:
         error = study.trials[-1].user_attrs.get("error")
         del study

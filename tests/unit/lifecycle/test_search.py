@@ -2,7 +2,10 @@
 
 import json
 import sqlite3
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +139,14 @@ class Killed(BaseException):
     pass
 
 
+def wait_until(there: Callable[[], bool]) -> None:
+    """Wait for another thread, a minute at most."""
+    end = time.monotonic() + 60
+    while not there():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def test_a_kill_between_two_draws_of_a_trial_changes_neither(tmp_path: Path) -> None:
     searched(tmp_path / "whole", made_up(by_rate), num_trials=6)
     num_begun = 0
@@ -157,6 +168,60 @@ def test_a_kill_between_two_draws_of_a_trial_changes_neither(tmp_path: Path) -> 
     searched(tmp_path / "cut", made_up(by_rate), num_trials=6)
     whole, cut = (json.loads((tmp_path / name / "search.json").read_text())["trials"] for name in ("whole", "cut"))
     assert [trial["settings"] for trial in cut] == [trial["settings"] for trial in whole]
+
+
+def test_two_workers_share_the_trials_and_take_up_what_a_dead_one_left(tmp_path: Path) -> None:
+    begun: list[str] = []
+    at_once = threading.Barrier(2)
+
+    def tuned_by(name: str) -> Any:
+        def tuned(settings: TaskConfig, folder: Path, report: Report, watch: Watch) -> Tuned:
+            begun.append(folder.name)
+            if len(begun) <= 2:  # the first trial of each runs beside the other's
+                at_once.wait(60)
+                if name == "dies":
+                    raise Killed
+            return made_up(by_rate)(settings, folder, report, watch)
+
+        return tuned
+
+    def work(name: str) -> dict[str, Any] | None:
+        try:
+            return dict(searched(tmp_path / "out", tuned_by(name), num_trials=5)[0].metrics)
+        except Killed:
+            return None
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(work, "lives")
+        wait_until(lambda: len(begun) == 1)
+        second = pool.submit(work, "dies")
+        lives, dead = first.result(), second.result()
+    told = json.loads((tmp_path / "out/search.json").read_text())
+    assert dead is None
+    assert lives == json.loads((tmp_path / "out/tuned.json").read_text())["metrics"]
+    assert [trial["state"] for trial in told["trials"]] == ["complete"] * 5
+    assert sorted(set(begun)) == [f"trial-{number}" for number in range(5)]
+    assert len(begun) == 6  # the dead one's trial twice
+
+
+def test_the_worker_that_ends_later_finds_what_the_other_kept(tmp_path: Path) -> None:
+    at_once = threading.Barrier(2)
+
+    def tuned(settings: TaskConfig, folder: Path, report: Report, watch: Watch) -> Tuned:
+        at_once.wait(60)
+        return made_up(by_rate)(settings, folder, report, watch)
+
+    def work() -> Tuned:
+        return searched(tmp_path / "out", tuned, num_trials=4)[0]
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(work)
+        wait_until(lambda: at_once.n_waiting == 1)
+        second = pool.submit(work)
+        made = [first.result(), second.result()]
+    assert made[0].metrics == made[1].metrics
+    assert len(json.loads((tmp_path / "out/search.json").read_text())["trials"]) == 4
+    assert not (tmp_path / "out/.search").exists()
 
 
 def test_the_first_trial_has_the_rate_that_plain_tuning_derives() -> None:
