@@ -35,7 +35,7 @@ def main() -> int:
     extras = project["project"]["optional-dependencies"]
     build = project["build-system"]["requires"] + ["editables"]
     demo = closure(project["project"]["dependencies"] + extras["train"] + extras["tasks"] + build)
-    dev = closure([r for r in extras["dev"] if not r.startswith("noria")] + extras["corpus"] + extras["postgres"])
+    dev = closure([r for r in extras["dev"] if not r.startswith("noria")] + extras["corpus"] + extras["harness"] + extras["postgres"])
     alone = closure(list(NO_DEPS))
     files = {
         "demo.txt": {name: version for name, version in (demo | alone).items() if name not in NO_DEPS},

@@ -1,7 +1,7 @@
 """`noria evaluate`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,6 +9,7 @@ from noria.cli.output import JsonOption, ProjectOption, emit, progress_bars, sta
 from noria.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from noria.lifecycle.judging import Comparison
@@ -19,7 +20,10 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    data: Annotated[Path, typer.Option("--data", metavar="F", help="A task file, or with `--task suite` a file of `evals/`.")],
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="F", help="A task file; with `--task suite` one of `evals/`; with `lm-eval:` a folder of own tasks."),
+    ] = None,
     model: Annotated[
         str, typer.Option("--model", metavar="DIR|URL|RELEASE", help="A release (r3), model folder, .gguf file, base name or URL.")
     ] = "live",
@@ -28,7 +32,8 @@ def evaluate(
         typer.Option(
             "--task",
             metavar="TASK",
-            help="tools or chat (a chat task file), classify, score, embed, tag, answer, summarize, rewrite, or suite (a file of `evals/`).",
+            help="tools or chat (a chat task file), classify, score, embed, tag, answer, summarize, rewrite, suite (a file of `evals/`), "
+            "or lm-eval:NAME[,NAME].",
         ),
     ] = "tools",
     against: Annotated[str | None, typer.Option("--against", metavar="DIR|URL|RELEASE", help="What to compare with, on the same items.")] = None,
@@ -40,16 +45,31 @@ def evaluate(
     ] = None,
     sheet: Annotated[Path | None, typer.Option("--sheet", metavar="F", help="Where to write a CSV sheet by which people judge, blind.")] = None,
     filled: Annotated[list[Path] | None, typer.Option("--filled", metavar="F", help="A sheet that a person filled; may be given again.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=2, help="With `lm-eval:`, the first N documents of each task.")] = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a release or a model on a task file, alone or against another."""
-    from rich.console import Console
-
     from noria.lifecycle.measure import measure
 
     start_logging()
     log = stderr_console()
+
+    def say(sentence: str) -> None:
+        log.print(sentence, highlight=False)
+
+    if task.startswith("lm-eval:"):
+        from noria.lifecycle.harness import measure_harness
+
+        if judge is not None or sheet is not None or filled:
+            raise ConfigError("`--judge`, `--sheet` and `--filled` are for chat, summarize and rewrite; tasks of lm-eval have right answers.")
+        report = measure_harness(model, task, data, against=against, out=out, limit=limit, say=say)
+        emit(as_json, report, lambda console: _show(console, report))
+        return
+    if data is None:
+        raise ConfigError("`--data` is missing: name the task file to measure on.")
+    if limit is not None:
+        raise ConfigError("`--limit` is for tasks of lm-eval; leave it out, or give a shorter file.")
     if judge is not None or sheet is not None or filled:
         if against is None or out is None:
             raise ConfigError("`--judge`, `--sheet` and `--filled` compare two models: give `--against`, and `--out` for the report.")
@@ -66,34 +86,39 @@ def evaluate(
             against=against,
             out=out,
             progress=progress,
-            say=lambda sentence: log.print(sentence, highlight=False),
+            say=say,
         )
 
-    def show(console: Console) -> None:
-        if report.get("by_class"):
-            console.print(_by_class(report["by_class"]))
-        for name, value in report["metrics"].items():
-            low, high = report["intervals"][name]
-            console.print(f"{name:14} {value:.3f}  [{low:.3f}, {high:.3f}]  n {report['n']}", markup=False, highlight=False)
-        if against is not None:
-            low, high = report["interval"]
-            console.print(
-                f"against {against}: {report['effect']:+.3f} [{low:+.3f}, {high:+.3f}], {report['test']}, p {report['p']:.2g}", markup=False
-            )
+    emit(as_json, report, lambda console: _show(console, report))
 
-    emit(as_json, report, show)
+
+def _show(console: "Console", report: dict[str, Any]) -> None:
+    if report.get("by_class"):
+        console.print(_by_class(report["by_class"]))
+    counts = report.get("n_of", {})
+    for name, value in report["metrics"].items():
+        low, high = report["intervals"][name]
+        console.print(f"{name:14} {value:.3f}  [{low:.3f}, {high:.3f}]  n {counts.get(name, report['n'])}", markup=False, highlight=False)
+    if "against" not in report:
+        return
+    for name, found in report.get("comparisons", {"": report}).items():
+        low, high = found["interval"]
+        of = f"{name} " * bool(name)
+        corrected = f" ({found['p_holm']:.2g} of all)" if "p_holm" in found else ""
+        console.print(
+            f"{of}against {report['against']}: {found['effect']:+.3f} [{low:+.3f}, {high:+.3f}], {found['test']}, p {found['p']:.2g}{corrected}",
+            markup=False,
+        )
 
 
 def _judge(asked: "Comparison", out: Path, sheet: Path | None, filled: list[Path], project: Path | None, as_json: bool) -> None:
-    from rich.console import Console
-
     from noria.lifecycle.judging import judge_pairs
 
     log = stderr_console()
     with progress_bars() as progress:
         report = judge_pairs(project, asked, out, sheet, filled, progress, lambda sentence: log.print(sentence, highlight=False))
 
-    def show(console: Console) -> None:
+    def show(console: "Console") -> None:
         for name in ("judge", "people"):
             if (told := report.get(name)) is not None:
                 low, high = told["interval"]

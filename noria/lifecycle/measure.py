@@ -122,7 +122,7 @@ def _run(folder: Path | None, name: str, suite: Suite, progress: Progress) -> Su
 
 def find_model(folder: Path | None, name: str) -> None:
     """Raise as `opened_model` does where there is no such model, before any model runs."""
-    if _is_release(name):
+    if is_release(name):
         with Records.open(_project(folder)) as records:
             if name != "live":
                 records.releases.get(name)
@@ -152,13 +152,14 @@ def holds_cases(name: str) -> bool:
     return (Path(name) / CASES).is_file()
 
 
-def _is_release(name: str) -> bool:
+def is_release(name: str) -> bool:
+    """Whether a name is one of a release, of whatever project."""
     return name == "live" or (name[:1] == "r" and name[1:].isdigit()) or name.startswith("rel_")
 
 
 def release_id(folder: Path | None, name: str) -> str | None:
     """The id of the release that a name stands for; None of what is no release's name."""
-    if not _is_release(name):
+    if not is_release(name):
         return None
     with Records.open(_project(folder)) as records:
         live = first_release(records.project, records.releases, records.artifacts)
@@ -168,7 +169,7 @@ def release_id(folder: Path | None, name: str) -> str | None:
 @contextmanager
 def opened_model(folder: Path | None, name: str) -> Generator[tuple[TextGenerator, Callable[[Item], GenerationRequest]]]:
     """The generator of a name, and how it is asked: a release as its agent would, anything else with the item's own messages."""
-    if _is_release(name):
+    if is_release(name):
         with Records.open(_project(folder)) as records:
             live = first_release(records.project, records.releases, records.artifacts)
             release = live if name == "live" else records.releases.get(name)
