@@ -5,6 +5,7 @@
     |-- DataError         a file, a record or a request breaks its format
     |-- ArtifactError     an artifact is missing, unfinished, corrupt or locked
     |-- StoreError        the database or the disk refuses
+    |   `-- PathError     the path given cannot be one
     |-- DependencyError   an optional package or default weights are not installed
     |-- ModelError        a model cannot be read, or cannot do what is asked
     |-- AgentError        the agent cannot go on with a turn
@@ -27,7 +28,13 @@ class ConfigError(NoriaError):
 
 
 class DataError(NoriaError):
+    """`field`: the field of the record that is wrong, where one alone is."""
+
     exit_code = 2
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class ArtifactError(NoriaError):
@@ -36,6 +43,12 @@ class ArtifactError(NoriaError):
 
 class StoreError(NoriaError):
     pass
+
+
+class PathError(StoreError):
+    """A path that nothing can be written to or read from, whatever the disk's state."""
+
+    exit_code = 2
 
 
 class DependencyError(NoriaError):

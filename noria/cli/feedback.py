@@ -72,7 +72,7 @@ def stats(project: ProjectOption = None, as_json: JsonOption = False) -> None:
 
     def show(out: Console) -> None:
         for name, value in told.items():
-            text = ", ".join(f"{key} {number}" for key, number in value.items()) or "none" if isinstance(value, dict) else value
-            out.print(f"{name:14} {text}", markup=False, highlight=False)
+            text = ", ".join(f"{key} {number}" for key, number in value.items()) if isinstance(value, dict) else value
+            out.print(f"{name:14} {'none' if text in (None, '') else text}", markup=False, highlight=False)
 
     emit(as_json, told, show)

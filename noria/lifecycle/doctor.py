@@ -100,6 +100,7 @@ def _project(project: Project) -> Iterator[Finding]:
         return "every section and field is known"
 
     yield _tried("noria.toml", sections)
+    yield from _language(project)
     yield _tried("prompt", lambda: f"{len(load_prompt(project.root, project.section('agent', AgentConfig)))} characters")
     if (project.root / TOOLS_FILE).is_file():
         yield _tried("tools", lambda: f"{len(Toolbox.load(project.root / TOOLS_FILE).specs)} tools in `{TOOLS_FILE}`")
@@ -121,6 +122,16 @@ def _project(project: Project) -> Iterator[Finding]:
         yield Finding(
             state="advice", what="evals", found="no protected suite", do="Put what must never get worse into `evals/NAME.jsonl`; the gate checks it."
         )
+
+
+def _language(project: Project) -> Iterator[Finding]:
+    try:
+        mute = project.about.language == "zh" and project.section("model", ModelConfig).base == DEFAULT_BASE
+    except NoriaError:  # told with noria.toml
+        return
+    if mute:
+        do = "Name weights that speak Chinese before the first release: `noria.toml` says how beside `[model] base`."
+        yield Finding(state="advice", what="language", found=f"the project is Chinese, and `{DEFAULT_BASE}` speaks English only", do=do)
 
 
 def _suite(path: Path, config: GateConfig) -> Finding:

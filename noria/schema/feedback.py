@@ -36,20 +36,28 @@ class Feedback(Record):
         """Build from outside input; the value is checked against its kind. Raises DataError."""
         kind: Any = fields.get("kind")
         if kind not in get_args(FeedbackKind):
-            raise DataError(f"Feedback `kind` is {kind!r}; allowed: {', '.join(get_args(FeedbackKind))}.")
-        fields["value"] = _checked_value(kind, fields.get("value"))
+            raise DataError(f"Feedback `kind` is {kind!r}; allowed: {', '.join(get_args(FeedbackKind))}.", "kind")
         try:
+            fields["value"] = _checked_value(kind, fields.get("value"))
             return cls(**fields)
+        except DataError as error:
+            raise DataError(str(error), "value") from error
         except ValidationError as error:
             first = error.errors()[0]
-            raise DataError(f"Feedback field `{'.'.join(map(str, first['loc']))}` is {first['input']!r:.80}: {first['msg']}.") from error
+            field = ".".join(map(str, first["loc"]))
+            raise DataError(f"Feedback field `{field}` is {first['input']!r:.80}: {first['msg']}.", field) from error
+
+
+def _shown(value: Any) -> str:
+    """As the client wrote it, at most 80 characters."""
+    return f"{json.dumps(value, ensure_ascii=False, default=str):.80}"
 
 
 def _checked_value(kind: str, value: Any) -> Any:
     if kind == "thumb" and not isinstance(value, bool):
-        raise DataError(f"Feedback `value` of kind 'thumb' is true or false, not {value!r:.80}.")
+        raise DataError(f"Feedback `value` of kind 'thumb' is true or false, not {_shown(value)}.")
     if kind == "score" and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1):
-        raise DataError(f"Feedback `value` of kind 'score' is a number from 0 to 1, not {value!r:.80}.")
+        raise DataError(f"Feedback `value` of kind 'score' is a number from 0 to 1, not {_shown(value)}.")
     if kind == "comment" and (not isinstance(value, str) or not value.strip()):
         raise DataError("Feedback `value` of kind 'comment' is a text that is not empty.")
     if kind == "demonstration":

@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import re
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -113,6 +114,8 @@ class ToolSpec(Record):
         function = data.get("function") if isinstance(data, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise DataError(f"A tool is {{'type': 'function', 'function': {{'name', 'parameters'}}}}, not {data!r:.80}.")
+        if not re.fullmatch(r"\S{1,128}", function["name"]):
+            raise DataError(f"The name of a tool has 1 to 128 characters and no space; {function['name']!r:.140} is none.")
         parameters = function.get("parameters") or {"type": "object", "properties": {}}
         if not isinstance(parameters, dict) or parameters.get("type", "object") != "object":
             raise DataError(f"`parameters` of tool {function['name']!r} must be a JSON Schema of type object.")

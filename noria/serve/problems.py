@@ -50,7 +50,7 @@ def describe(error: BaseException) -> tuple[int, dict[str, Any]]:
         if isinstance(error, kind):
             if status >= 500:
                 log.error("%s: %s", code, error)
-            param = "messages" if kind is ContextOverflowError else None
+            param = error.field if isinstance(error, DataError) else "messages" if kind is ContextOverflowError else None
             return status, body_of(str(error), status, code, param)
     if isinstance(error, NoriaError):
         log.error("agent error: %s", error)

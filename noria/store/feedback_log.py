@@ -35,7 +35,7 @@ class FeedbackLog:
                     feedback = Feedback.checked(id=new_id("fb"), created_at=now, **piece)
                     _check_receipt(connection, feedback)
                 except DataError as error:
-                    raise DataError(f"{places[index]}: {error}" if places else str(error)) from error
+                    raise DataError(f"{places[index]}: {error}" if places else str(error), error.field) from error
                 checked.append(feedback)
             if checked:
                 rows = [{**f.model_dump(), "value": dump_json(f.value, "Feedback `value`")} for f in checked]
@@ -108,7 +108,9 @@ def _read_feedback(row: RowMapping) -> Feedback:
 def _check_receipt(connection: Connection, feedback: Feedback) -> None:
     turn = connection.execute(select(tables.turns.c.id).where(tables.turns.c.id == feedback.receipt)).first()
     if turn is None:
-        raise DataError(f"No answer has the receipt {feedback.receipt!r}. It is the `id` of the answer, also in the header `x-noria-receipt`.")
+        raise DataError(
+            f"No answer has the receipt {feedback.receipt!r}. It is the `id` of the answer, also in the header `x-noria-receipt`.", "receipt"
+        )
     if feedback.step is None:
         return
     steps, entries = tables.steps.c, tables.conversation_messages
@@ -116,4 +118,6 @@ def _check_receipt(connection: Connection, feedback: Feedback) -> None:
     num_messages = connection.execute(select(func.count()).select_from(entries).where(entries.c.turn_id == feedback.receipt)).scalar_one()
     last = max(num_decisions, num_messages)
     if not 0 <= feedback.step <= last:
-        raise DataError(f"Feedback `step` is {feedback.step}; the answer {feedback.receipt!r} has the decisions 0 to {max(num_decisions - 1, 0)}.")
+        raise DataError(
+            f"Feedback `step` is {feedback.step}; the answer {feedback.receipt!r} has the decisions 0 to {max(num_decisions - 1, 0)}.", "step"
+        )

@@ -9,7 +9,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from noria.errors import NoriaError, StoreError
+from noria.errors import NoriaError, PathError, StoreError
+
+_WRONG_PATH = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
+"""What the operating system says of a path that was wrongly given; all else is the disk's or the rights' doing."""
 
 
 def write_file(path: Path, pieces: Iterable[str]) -> None:
@@ -71,4 +74,5 @@ def disk_errors(path: Path, only_full: bool = False) -> Generator[None]:
             raise StoreError(f"The disk of '{path}' is full; nothing was half-written. Free some space, then do it again.") from error
         if only_full:
             raise
-        raise StoreError(f"'{path}': {error.strerror or error}. Check that it exists and that you may use it.") from error
+        kind = PathError if error.errno in _WRONG_PATH else StoreError
+        raise kind(f"'{path}': {error.strerror or error}. Check that it exists and that you may use it.") from error

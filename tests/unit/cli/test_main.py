@@ -175,6 +175,14 @@ def test_doctor_says_what_to_do(desk: Path, capsys: pytest.CaptureFixture[str]) 
     assert "the tools file cannot be loaded" in shown
 
 
+def test_doctor_advises_a_chinese_project_on_english_weights(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (desk / "noria.toml").write_text('[project]\nname = "desk"\nlanguage = "zh"\n', encoding="utf-8")
+    assert run(["doctor", "--project", str(desk), "--json"]) == 0
+    language = next(finding for finding in json.loads(capsys.readouterr().out)["findings"] if finding["what"] == "language")
+    assert language["state"] == "advice"
+    assert "speak Chinese" in language["do"]
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

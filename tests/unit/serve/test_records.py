@@ -90,7 +90,9 @@ def test_wrong_feedback_is_refused_and_nothing_stored(desk: Any, body: dict[str,
     receipt = served.chat("Hi").json()["id"]
     refused = served.post("/v1/feedback", **({"receipt": receipt} | body))
     assert refused.status_code == status
-    assert words in refused.json()["error"]["message"]
+    error = refused.json()["error"]
+    assert words in error["message"]
+    assert error["param"] in {"receipt", "value", *body}
     assert served.runtime.feedback.list() == []
 
 

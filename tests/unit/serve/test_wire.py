@@ -69,6 +69,8 @@ def test_developer_messages_are_system_messages() -> None:
         ({"stream_options": {"include_usage": True}}, "stream_options", "`stream` true"),
         ({"stream": True, "stream_options": {"usage": True}}, "stream_options.usage", "unknown"),
         ({"tools": [{"type": "function"}]}, "tools[0]", "tools[0]"),
+        ({"tools": [{"type": "function", "function": {"name": "book a table"}}]}, "tools[0]", "no space; 'book a table' is none"),
+        ({"tools": [{"type": "function", "function": {"name": ""}}]}, "tools[0]", "1 to 128 characters"),
         ({"tool_choice": "required"}, "tool_choice", "empty"),
         ({"tools": [TOOL], "tool_choice": "sometimes"}, "tool_choice", "auto, required, none"),
         ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "gone"}}}, "tool_choice", "'gone'"),

@@ -78,6 +78,8 @@ def test_no_feedback_counts_nothing(database: Database) -> None:
         ({"receipt": "turn_none"}, "No answer has the receipt 'turn_none'"),
         ({"kind": "star"}, "Feedback `kind` is 'star'; allowed: thumb"),
         ({"value": 1}, "of kind 'thumb' is true or false, not 1"),
+        ({"value": None}, "of kind 'thumb' is true or false, not null"),
+        ({"kind": "score", "value": True}, "of kind 'score' is a number from 0 to 1, not true"),
         ({"step": 9}, "Feedback `step` is 9; the answer .* has the decisions 0 to 0"),
         ({"step": -1}, "Feedback `step` is -1"),
         ({"role": "boss"}, "Feedback field `role` is 'boss'"),
@@ -86,8 +88,9 @@ def test_no_feedback_counts_nothing(database: Database) -> None:
 def test_what_does_not_fit_is_refused(database: Database, receipts: list[str], piece: dict[str, object], says: str) -> None:
     log = FeedbackLog(database)
     good = {"receipt": receipts[0], "kind": "thumb", "value": True, "source": "ann", "role": "user"}
-    with pytest.raises(DataError, match=says):
+    with pytest.raises(DataError, match=says) as told:
         log.add(**{**good, **piece})
+    assert told.value.field == list(piece)[-1]
     with pytest.raises(DataError, match=f"line 2: .*{says}"):
         log.add_many([good, {**good, **piece}], ["line 1", "line 2"])
     assert log.list() == [], "all or none"

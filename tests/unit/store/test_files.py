@@ -35,11 +35,18 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "says"),
-    [(errno.ENOSPC, "The disk of '.*x' is full; nothing was half-written. Free some space"), (errno.EACCES, "Permission denied. Check that")],
+    [
+        (errno.ENOSPC, "The disk of '.*x' is full; nothing was half-written. Free some space"),
+        (errno.EACCES, "Permission denied. Check that"),
+        (errno.ENOTDIR, "Not a directory. Check that"),
+        (errno.ENAMETOOLONG, "File name too long. Check that"),
+    ],
 )
 def test_the_system_s_word_is_translated(number: int, says: str) -> None:
-    with pytest.raises(StoreError, match=says), disk_errors(Path("x")):
+    with pytest.raises(StoreError, match=says) as told, disk_errors(Path("x")):
         raise OSError(number, os.strerror(number))
+    wrongly_given = number in (errno.ENOTDIR, errno.ENAMETOOLONG)
+    assert told.value.exit_code == (2 if wrongly_given else 1)
 
 
 def test_a_disk_that_is_full(tmp_path: Path) -> None:
