@@ -30,8 +30,11 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def peak_gigabytes() -> float:
-    """The most memory that this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    """The most memory that this process has held. (`ru_maxrss` will not do on Linux: it begins with what the parent held when it started this.)"""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30  # macOS counts bytes
+    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM:")) / 2**20
 
 
 @torch.no_grad()
