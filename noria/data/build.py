@@ -119,6 +119,10 @@ def finish(recipe: "Recipe") -> Manifest:
         raise ArtifactError(f"The corpus in '{recipe.out}' is not made to its end ({error}). Run the same command again.") from error
     funnel = Funnel(came_in=cleaning.came_in, dropped=cleaning.dropped + last.dropped, went_out=last.went_out, redacted=cleaning.redacted)
     if not contents.total.documents:
+        if not funnel.dropped:  # nothing that anybody could look at: the folder is free again
+            shutil.rmtree(recipe.scratch, ignore_errors=True)
+            with suppress(OSError):
+                recipe.out.rmdir()
         raise DataError(_nothing_left(recipe, funnel))
     manifest = Manifest(
         request=claimed(recipe.scratch)["settings"],

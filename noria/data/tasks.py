@@ -84,12 +84,13 @@ def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
-        text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         value = json.loads(text, parse_constant=_no_constant)
     except UnicodeDecodeError as error:
         raise DataError(f"'{path}' line {number}: byte {error.start + 1} is not UTF-8. Save the file as UTF-8.") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"'{path}' line {number}: not JSON ({error}); each line is one object, `{{...}}`.") from error
+        what = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+        raise DataError(f"'{path}' line {number}: not JSON ({what}); each line is one object, `{{...}}`.") from error
     if "\\u" in text and (half := half_of_a_pair(value)):
         raise DataError(f"'{path}' line {number}: a text holds {half!r}, half of a character pair. Leave it out, or write the whole character.")
     if not isinstance(value, dict):

@@ -4,7 +4,7 @@ import { get, hasKey, setKey } from "./api.js";
 import "./chat.js";
 import "./releases.js";
 import { el, icon, say, translate, wheel } from "./dom.js";
-import { currentLanguage, setLanguage } from "./strings.js";
+import { currentLanguage, setLanguage, suggestLanguage } from "./strings.js";
 
 const POLL_MILLISECONDS = 2000;
 
@@ -46,6 +46,8 @@ class Studio extends HTMLElement {
       }
       return;
     }
+    suggestLanguage(project.language);
+    this.inLanguage();
     this.name.textContent = project.name;
     document.title = `${project.name} · Noria`;
     await this.chat.open(project);

@@ -104,8 +104,14 @@ export class Releases extends HTMLElement {
         suite.reason ? el("p", { class: "why", t: ["server", { message: suite.reason }] }) : null));
   }
 
+  /** Of where the first release is from there is a name in both languages; all else is data. */
+  value(name, value) {
+    if (name === "origin" && value === "base model") return el("dd", { t: "first" });
+    return el("dd", {}, typeof value === "object" ? JSON.stringify(value) : String(value));
+  }
+
   table(release, key, values) {
-    const rows = Object.entries(values).map(([name, value]) => [PARTS.has(name) ? el("dt", { t: `part_${name}` }) : el("dt", {}, name), el("dd", {}, typeof value === "object" ? JSON.stringify(value) : String(value))]);
+    const rows = Object.entries(values).map(([name, value]) => [PARTS.has(name) ? el("dt", { t: `part_${name}` }) : el("dt", {}, name), this.value(name, value)]);
     return el("details", { class: "parts", "data-key": `${release.id}-${key}` }, el("summary", { t: key }), el("dl", {}, ...rows));
   }
 }

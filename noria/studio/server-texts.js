@@ -27,7 +27,7 @@ const DETAILED = new Set(["invalid_value", "release_not_changed"]);
 
 /* Sentence or part of one -> text; noria/evaluate/gate.py writes them, and tests/browser/test_server_texts.py checks that none is missing here. */
 const GATE = [
-  [/^the first release of the project: its base model as it came$/, "项目的第一个版本：原样的基座模型"],
+  [/^the first release of the project: its base model as it came$/, "项目的第一个版本：原始基础模型"],
   [/^exact McNemar, one-sided$/, "精确 McNemar 检验，单侧"],
   [/^exact McNemar$/, "精确 McNemar 检验"],
   [/^paired bootstrap \(BCa\), one-sided$/, "配对自助法（BCa），单侧"],

@@ -295,6 +295,11 @@ export function currentLanguage() {
   return language;
 }
 
+/** The project's language, where neither a choice nor the browser asks for Chinese. */
+export function suggestLanguage(next) {
+  if (next in STRINGS && language === "en" && remembered() === null) language = next;
+}
+
 /** Change the language and remember it in this browser. */
 export function setLanguage(next) {
   language = next;

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 
 from noria.data import Example
-from noria.engine.heads import DONE, Input, cut_of
+from noria.engine.heads import DONE, SCRATCH, Input, cut_of
 from noria.engine.heads.opening import TRANSITIONS
 from noria.engine.heads.runners import write_graph
 from noria.errors import ModelError
@@ -42,7 +42,6 @@ from noria.train.optimizers import up_and_down
 from noria.train.run import Progress, Run, RunConfig, Steps
 from noria.train.task_config import TaskConfig
 
-SCRATCH = ".tuning"
 Report = Callable[[str, float, float], None]
 Say = Callable[[str], None]
 Watch = Callable[[int, float], None]

@@ -295,6 +295,22 @@ def test_a_chinese_browser_begins_in_chinese(studio: Any) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_the_page_of_a_chinese_project_begins_in_chinese_until_someone_chooses(studio: Any) -> None:
+    page, _ = studio([])
+    expect(page.locator("html")).to_have_attribute("lang", "en")
+    told = page.evaluate("fetch('/v1/project').then((answer) => answer.json())")
+    page.route("**/v1/project", lambda route: route.fulfill(json={**told, "language": "zh"}))
+    page.reload()
+    expect(page.get_by_role("tab", name="对话")).to_be_visible()
+    expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
+    page.get_by_role("tab", name="版本").click()
+    page.get_by_text("备注").click()
+    expect(page.get_by_role("article", name="r1").locator("dd", has_text="原始基础模型")).to_be_visible()
+    page.get_by_role("button", name="English").click()
+    page.reload()
+    expect(page.get_by_role("tab", name="Chat")).to_be_visible()
+
+
 ENGLISH = """() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
   const texts = [];

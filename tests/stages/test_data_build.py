@@ -278,6 +278,10 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"No document is left of 1: most were dropped by `read` \(unread\)"):
         run([tmp_path / "empty"], tmp_path / "none")
     assert "no text" in read_rows(tmp_path / "none", "dropped/*.gz")[0]["detail"]
+    (tmp_path / "empty.jsonl").write_text("", encoding="utf-8")
+    with pytest.raises(DataError, match="No document was read"):
+        run([tmp_path / "empty.jsonl"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
     source = write_rows(tmp_path / "a.jsonl", [{"text": english(random.Random(1))}])
     with pytest.raises(DataError, match="not JSON"):
         (tmp_path / "bad.jsonl").write_text("x", encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from noria.cli.main import run
-from noria.errors import ArtifactError, ConfigError, DataError
+from noria.errors import ConfigError, DataError
 from noria.lifecycle.adapt import adapt
 from noria.lifecycle.measure import measure
 from noria.model import Shape, make_config, new_model, train_tokenizer
@@ -102,7 +102,7 @@ def test_a_model_against_itself_is_the_same(tmp_path: Path, folders: Path) -> No
 @pytest.mark.parametrize(
     ("rows", "against", "out", "error", "told"),
     [
-        (20, "absent", None, ArtifactError, "absent' holds no `head.json`"),
+        (20, "absent", None, ConfigError, "absent' holds no `head.json`"),
         (20, "intents", None, ConfigError, "was tuned for the task 'classify'"),
         (20, "poor", "report.html", ConfigError, r"Give '.*report.json'"),
         (1, "poor", None, DataError, "holds one row; a comparison needs two or more"),

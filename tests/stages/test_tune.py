@@ -445,6 +445,10 @@ def test_a_folder_is_opened_if_it_is_finished_and_as_it_was_measured(tmp_path: P
     (out / "tuned.json").unlink()
     with pytest.raises(ArtifactError, match="is not finished"):
         open_head(out)
+    (out / "head.json").unlink()
+    (out / ".tuning").mkdir()
+    with pytest.raises(ArtifactError, match="is not finished.*Run the same `noria tune` again"):
+        open_head(out)
 
 
 def test_dropout_is_set_by_the_name_that_a_base_has_for_it(tmp_path: Path, small: str) -> None:

@@ -22,12 +22,16 @@ from noria.model.precision import Precision
 from noria.schema import Record
 from noria.store import write_file
 
-NAME, DONE = "head.json", "tuned.json"
-"""What a prediction needs, and, written last, what was done."""
+NAME, DONE, SCRATCH = "head.json", "tuned.json", ".tuning"
+"""What a prediction needs; written last, what was done; and what is there until then."""
 TRANSITIONS = "transitions.safetensors"
 CHUNK = 1024
 """Rows whose texts are sorted by length together."""
 _log = logging.getLogger(__name__)
+
+
+def _unfinished(folder: Path) -> ArtifactError:
+    return ArtifactError(f"'{folder}' is not finished: `{DONE}` is missing. Run the same `noria tune` again.")
 
 
 class HeadFile(Record):
@@ -54,11 +58,13 @@ class HeadFile(Record):
         try:
             told = cls.model_validate_json((folder / NAME).read_bytes())
         except OSError as error:
+            if (folder / SCRATCH).is_dir():
+                raise _unfinished(folder) from error
             raise ArtifactError(f"'{folder}' holds no `{NAME}`: it was not made by `noria tune`. Name a folder that was.") from error
         except ValueError as error:
             raise ArtifactError(f"'{folder / NAME}' cannot be read ({error!s:.200}). Tune again.") from error
         if not (folder / DONE).is_file():
-            raise ArtifactError(f"'{folder}' is not finished: `{DONE}` is missing. Run the same `noria tune` again.")
+            raise _unfinished(folder)
         return told
 
     def reader(self, tokenizer: Tokenizer, transitions: TransitionScores | None) -> Reader:

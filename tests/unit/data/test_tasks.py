@@ -126,7 +126,7 @@ def test_the_first_fault_is_named_before_any_work(tmp_path: Path, task: Any, row
     ("data", "says"),
     [
         (b'{"text": "a"}\n{"text": "\xff"}\n', "line 2: byte 11 is not UTF-8. Save the file as UTF-8"),
-        (b'{"text": "a"\n', "line 1: not JSON"),
+        (b'{"text": "a"\n', "line 1: not JSON .Expecting ',' delimiter, column 13.; each line"),
         (b'{"text": NaN}\n', "line 1: not JSON .NaN is not allowed"),
         (b"[" * 100_000 + b"\n", "line 1: not JSON"),
         (b"\n  \n", "has no rows"),
