@@ -50,6 +50,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a release or a model on a task file, alone or against another."""
+    from noria.lifecycle.harness import PREFIX, measure_harness
     from noria.lifecycle.measure import measure
 
     start_logging()
@@ -58,9 +59,7 @@ def evaluate(
     def say(sentence: str) -> None:
         log.print(sentence, highlight=False)
 
-    if task.startswith("lm-eval:"):
-        from noria.lifecycle.harness import measure_harness
-
+    if task.startswith(PREFIX):
         if judge is not None or sheet is not None or filled:
             raise ConfigError("`--judge`, `--sheet` and `--filled` are for chat, summarize and rewrite; tasks of lm-eval have right answers.")
         report = measure_harness(model, task, data, against=against, out=out, limit=limit, say=say)

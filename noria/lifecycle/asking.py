@@ -7,7 +7,7 @@ from typing import Any
 
 from noria.data import Example
 from noria.data.tag_schemes import Scheme
-from noria.engine.heads import NAME, SCRATCH, open_head
+from noria.engine.heads import NAME, SCRATCH, not_tuned, open_head
 from noria.errors import ConfigError
 from noria.lifecycle.measure import holds_cases, open_plain
 from noria.lifecycle.untrained import CasesFile, Untrained
@@ -38,7 +38,7 @@ def open_folder(folder: Path, task: str) -> tuple[Known, Predictions]:
 
 def _head(folder: Path) -> tuple[Known, Predictions]:
     if not (folder / NAME).is_file() and not (folder / SCRATCH).is_dir():
-        raise ConfigError(f"'{folder}' holds no `{NAME}`: it was not made by `noria tune`. Name a folder that was.")
+        raise ConfigError(not_tuned(folder))
     opened = open_head(folder)
     told = opened.told
 

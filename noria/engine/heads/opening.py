@@ -30,6 +30,11 @@ CHUNK = 1024
 _log = logging.getLogger(__name__)
 
 
+def not_tuned(folder: Path) -> str:
+    """What is said of a folder that `noria tune` did not make."""
+    return f"'{folder}' holds no `{NAME}`: it was not made by `noria tune`. Name a folder that was."
+
+
 def _unfinished(folder: Path) -> ArtifactError:
     return ArtifactError(f"'{folder}' is not finished: `{DONE}` is missing. Run the same `noria tune` again.")
 
@@ -60,7 +65,7 @@ class HeadFile(Record):
         except OSError as error:
             if (folder / SCRATCH).is_dir():
                 raise _unfinished(folder) from error
-            raise ArtifactError(f"'{folder}' holds no `{NAME}`: it was not made by `noria tune`. Name a folder that was.") from error
+            raise ArtifactError(not_tuned(folder)) from error
         except ValueError as error:
             raise ArtifactError(f"'{folder / NAME}' cannot be read ({error!s:.200}). Tune again.") from error
         if not (folder / DONE).is_file():
