@@ -28,7 +28,7 @@ from typing import Any, Literal, Self, TypeVar, overload
 
 from noria.agent.results import render_result
 from noria.agent.signature import Signature, read_signature
-from noria.errors import ConfigError, NeedsApproval, ToolFailed, ToolRetry
+from noria.errors import ConfigError, DataError, NeedsApproval, ToolFailed, ToolRetry
 from noria.schema import ToolSpec
 from noria.schema.messages import Effect
 
@@ -85,6 +85,10 @@ class Tool:
     def __post_init__(self) -> None:
         name = self.options.name or self.function.__name__
         spec = ToolSpec(name=name, description=self.signature.description, parameters=self.signature.schema, effect=self.options.effect)
+        try:
+            spec.check_name()
+        except DataError as error:
+            raise ConfigError(f"`{self.function.__name__}`: {error}") from error
         object.__setattr__(self, "spec", spec)
 
     @property

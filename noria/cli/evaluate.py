@@ -98,6 +98,9 @@ def _show(console: "Console", report: dict[str, Any]) -> None:
     for name, value in report["metrics"].items():
         low, high = report["intervals"][name]
         console.print(f"{name:14} {value:.3f}  [{low:.3f}, {high:.3f}]  n {counts.get(name, report['n'])}", markup=False, highlight=False)
+    for name, found in report.get("groups", {}).items():
+        figures = ", ".join(f"{metric.removesuffix(',none')} {value:.3f}" for metric, value in found.items() if isinstance(value, float))
+        console.print(f"{name}: {figures}", markup=False, highlight=False)
     if "against" not in report:
         return
     for name, found in report.get("comparisons", {"": report}).items():

@@ -16,7 +16,7 @@ from typer.exceptions import TyperException
 
 from noria import __version__
 from noria.cli import data, evaluate, feedback, improve, knowledge, pretrain, project, release, serve, tune
-from noria.errors import ConfigError, NoriaError, StoreError
+from noria.errors import ConfigError, NoriaError, PathError, StoreError
 
 COMMANDS = (
     "new",
@@ -93,6 +93,9 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # told wherever it is first looked for, before anything is written
+            _say(f"'{error.filename!s:.80}...' is longer than this system's names may be. Give a shorter one.")
+            return PathError.exit_code
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
         _say(f"The disk refuses '{error.filename or 'a file'}': {error.strerror}. Free space or change the rights, then run the same command again.")

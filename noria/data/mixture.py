@@ -16,6 +16,9 @@ from noria.data.task_checks import TaskFile, read_file
 from noria.data.tasks import write_task
 from noria.errors import ConfigError
 
+LEAST_WEIGHT = 1e-6
+"""Sums and ratios of weights stay numbers."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
@@ -34,8 +37,8 @@ class Part:
             weight = float(told)
         except ValueError:
             weight = math.nan
-        if not (name and math.isfinite(weight) and weight > 0):
-            raise ConfigError(f"{text!r} is no part of a mixture; write a file and a weight above 0, as in 'rows.jsonl=0.5'.")
+        if not (name and LEAST_WEIGHT <= weight <= 1 / LEAST_WEIGHT):
+            raise ConfigError(f"{text!r} is no part of a mixture; write a file and a weight above 0 and up to a million, as in 'rows.jsonl=0.5'.")
         return cls(path=Path(name), weight=weight)
 
 

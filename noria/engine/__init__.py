@@ -1,7 +1,8 @@
 """Generation behind the `Generator` protocol: OpenVINO GenAI, transformers, or a remote OpenAI-compatible server.
 
 Importing this package imports none of the engines' libraries. It does see to it that OpenVINO, which tells its maker over the network of every
-import and conversion unless a file in the home folder forbids it, finds its package for that missing, and so tells nobody.
+import and conversion unless a file in the home folder forbids it, finds its package for that missing, and so tells nobody; a program that
+imports OpenVINO before Noria has to see to that itself.
 """
 
 import sys

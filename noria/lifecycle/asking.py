@@ -7,10 +7,11 @@ from typing import Any
 
 from noria.data import Example
 from noria.data.tag_schemes import Scheme
-from noria.engine.heads import NAME, SCRATCH, not_tuned, open_head
+from noria.engine.heads import NAME, not_tuned, open_head
 from noria.errors import ConfigError
 from noria.lifecycle.measure import holds_cases, open_plain
 from noria.lifecycle.untrained import CasesFile, Untrained
+from noria.store.claim import begun
 
 Predictions = Callable[[Sequence[Example]], Generator[dict[str, Any]]]
 """What is said of rows, in their order."""
@@ -37,7 +38,7 @@ def open_folder(folder: Path, task: str) -> tuple[Known, Predictions]:
 
 
 def _head(folder: Path) -> tuple[Known, Predictions]:
-    if not (folder / NAME).is_file() and not (folder / SCRATCH).is_dir():
+    if not (folder / NAME).is_file() and not begun(folder):
         raise ConfigError(not_tuned(folder))
     opened = open_head(folder)
     told = opened.told

@@ -16,6 +16,7 @@ import psutil
 from noria.agent import AgentConfig, Toolbox
 from noria.agent.config import load_prompt
 from noria.config import FILE_NAME, Project, home_dir
+from noria.engine import EngineConfig
 from noria.errors import NoriaError
 from noria.evaluate.gate import GateConfig
 from noria.evaluate.paired import smallest_suite
@@ -126,7 +127,8 @@ def _project(project: Project) -> Iterator[Finding]:
 
 def _language(project: Project) -> Iterator[Finding]:
     try:
-        mute = project.about.language == "zh" and project.section("model", ModelConfig).base == DEFAULT_BASE
+        own = project.section("engine", EngineConfig).kind != "remote"
+        mute = own and project.about.language == "zh" and project.section("model", ModelConfig).base == DEFAULT_BASE
     except NoriaError:  # told with noria.toml
         return
     if mute:

@@ -7,11 +7,16 @@ number of metrics (Holm). The harness prompts and scores; the models run in torc
 
 import difflib
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from noria.errors import ConfigError, DataError, DependencyError
+import numpy as np
+
+from noria.errors import ConfigError, DataError, DependencyError, ModelError
 from noria.evaluate.counted import Counted
 from noria.evaluate.intervals import intervals
 from noria.evaluate.paired import compare, holm
@@ -20,11 +25,22 @@ from noria.model import BaseModel, check_decoder, load_checkpoint, plain_checkpo
 
 PREFIX = "lm-eval:"
 RIGHT_OR_WRONG = frozenset({"acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match", "em"})
-"""The harness's metrics whose value of a document is 0 or 1; of any other the documents' values are averaged."""
+"""The harness's metrics whose value of a document is 0 or 1, but for the few tasks that give them a share; of any other the values are averaged."""
 BATCH_SIZE = 8
 _INSTALL = "Run `.venv/bin/pip install 'lm-eval[hf]>=0.4.9'` in the clone of Noria."
 Columns = dict[str, dict[str, float]]
 """The value of each document, by metric."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What the harness tells of a model."""
+
+    columns: Columns
+    left_out: list[str]
+    """Metrics that are no mean of the documents' values, such as perplexity."""
+    about: dict[str, Any]
+    """The groups' own figures, the examples shown in prompts, the tasks' versions, and whether more is better."""
 
 
 def measure_harness(
@@ -49,27 +65,41 @@ def measure_harness(
     manager = _manager(names, folder)
     bases = [_decoder(name) for name in (model, against) if name is not None]
     say("The documents come from where the tasks' files say: a file, this machine's cache, or the hub they name.")
-    found = _columns(bases[0], names, manager, limit)
-    made = {name: _counted(name, list(values.values())) for name, values in found.items()}
-    main = next(iter(found))
-    report: dict[str, Any] = {"task": task, "model": model, "data": str(folder or ""), "n": len(found[main]), "main": main}
-    report["n_of"] = {name: len(values) for name, values in found.items()}
-    report["metrics"] = {name: counted.value(name) for name, counted in made.items()}
-    report["intervals"] = {name: intervals([counted], list(found[name]))[name] for name, counted in made.items()}
+    ran = [_ran(base, names, manager, limit) for base in bases]
+    if ran[0].left_out:
+        say(f"Left out, since they are no mean over documents: {', '.join(ran[0].left_out)}.")
+    report = {"task": task, "model": model, "data": str(folder or ""), "limit": limit, **told_of([one.columns for one in ran])}
+    report |= ran[0].about
     if against is not None:
-        earlier = _columns(bases[1], names, manager, limit)
-        compared = {name: compare(_counted(name, [earlier[name][i] for i in found[name]]), made[name], list(found[name]), name) for name in found}
-        for one, p in zip(compared.values(), holm([one["p"] for one in compared.values()]), strict=True):
-            one["p_holm"] = p
-        report |= {"against": against, **compared[main], "comparisons": compared}
-        report["metrics_against"] = {name: sum(values.values()) / len(values) for name, values in earlier.items()}
+        report |= {"against": against, "groups_against": ran[1].about["groups"]}
     if out is not None:
         write_report(report, out)
     return report
 
 
+def told_of(columns: Sequence[Columns]) -> dict[str, Any]:
+    """The report on one model's columns, or on those of two: the later one first. Raises DataError where they are of other documents."""
+    found, earlier = columns[0], columns[1] if len(columns) > 1 else None
+    if earlier is not None and any(list(values) != list(earlier.get(name, {})) for name, values in found.items()):
+        raise DataError("The two models have values of other documents, so they cannot be compared. Look at how the task makes its metrics.")
+    main = next(iter(found))
+    made = {name: _counted(name, [side[name] for side in columns]) for name in found}
+    report: dict[str, Any] = {"n": len(found[main]), "main": main, "n_of": {name: len(values) for name, values in found.items()}}
+    report["metrics"] = {name: counted[0].value(name) for name, counted in made.items()}
+    report["intervals"] = {name: intervals([counted[0]], list(found[name]))[name] for name, counted in made.items()}
+    if earlier is None:
+        return report
+    compared = {name: compare(counted[1], counted[0], list(found[name]), name) for name, counted in made.items()}
+    for one, p in zip(compared.values(), holm([one["p"] for one in compared.values()]), strict=True):
+        one["p_holm"] = p
+    report["metrics_against"] = {name: counted[1].value(name) for name, counted in made.items()}
+    only = compared[main] if len(compared) == 1 else {}  # of several, none speaks for all
+    return report | only | {"comparisons": compared}
+
+
 def _manager(names: Sequence[str], folder: Path | None) -> Any:
     try:
+        import accelerate  # noqa: F401  # pyright: ignore[reportUnusedImport]  # what the harness needs for models of transformers
         from lm_eval.tasks import TaskManager
     except ImportError as error:
         raise DependencyError(f"Tasks of lm-evaluation-harness need its package. {_INSTALL}") from error
@@ -83,7 +113,8 @@ def _manager(names: Sequence[str], folder: Path | None) -> Any:
         if name not in manager.all_tasks:
             near = difflib.get_close_matches(name, manager.all_tasks, n=3)
             ask = f"Did you mean {', '.join(near)}?" if near else "`.venv/bin/lm-eval ls tasks` lists them."
-            raise ConfigError(f"The harness has no task {name!r}. {ask}")
+            unread = f", and no file in '{folder}' that is valid YAML names it" if folder is not None else ""
+            raise ConfigError(f"The harness has no task {name!r}{unread}. {ask}")
     return manager
 
 
@@ -97,8 +128,8 @@ def _decoder(name: str) -> BaseModel:
     return base
 
 
-def _columns(base: BaseModel, names: Sequence[str], manager: Any, limit: int | None) -> Columns:
-    """Raises DataError."""
+def _ran(base: BaseModel, names: Sequence[str], manager: Any, limit: int | None) -> Found:
+    """Raises DataError, ModelError."""
     import lm_eval
     import torch
     from lm_eval.models import huggingface
@@ -108,30 +139,65 @@ def _columns(base: BaseModel, names: Sequence[str], manager: Any, limit: int | N
     loaded: Any = load_checkpoint(folder)
     harness: Any = lm_eval  # its decorators hide what its functions take
     adapter: Any = huggingface.HFLM
-    words = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-    lm = adapter(pretrained=loaded.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer=words, batch_size=BATCH_SIZE)
     try:
+        words = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        lm = adapter(pretrained=loaded.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer=words, batch_size=BATCH_SIZE)
         found = harness.simple_evaluate(model=lm, tasks=list(names), task_manager=manager, limit=limit, bootstrap_iters=0)
-    except (OSError, ValueError, KeyError, ImportError, TypeError) as error:
+    except torch.OutOfMemoryError as error:
+        raise ModelError(f"The machine's memory does not hold '{folder}' and its work on {', '.join(names)}. Name a smaller model.") from error
+    except Exception as error:  # tasks run templates and functions of their own
         what = f"{type(error).__name__}: {error!s:.300}"
         raise DataError(f"The harness could not run {', '.join(names)}: {what}. Correct the task, or let this machine read its data.") from error
-    return columns_of(found["samples"])
+    columns, left_out = columns_of(found["samples"], found["results"])
+    groups = {name: {key: value for key, value in told.items() if _is_number(value)} for name, told in (found.get("groups") or {}).items()}
+    about = {"groups": groups, "num_shots": found["n-shot"], "versions": found["versions"], "higher_is_better": found["higher_is_better"]}
+    return Found(columns=columns, left_out=left_out, about=about)
 
 
-def columns_of(samples: dict[str, list[dict[str, Any]]]) -> Columns:
-    """The values of the documents by task, metric and filter, from the harness's `samples`. Raises DataError where no metric has any."""
-    columns: Columns = {}
+def columns_of(samples: dict[str, list[dict[str, Any]]], results: dict[str, dict[str, Any]]) -> tuple[Columns, list[str]]:
+    """The values of the documents by task, metric and filter, from the harness's `samples`, and the metrics that are left out.
+
+    A metric is kept if each document has a number and the harness's own figure, in `results`, is their mean: the same sums make an interval and
+    a comparison of it then.
+
+    Raises:
+        DataError: no metric is such, or a task has a single document.
+    """
+    kept: Columns = {}
+    left_out: list[str] = []
     for task, rows in samples.items():
+        by_filter: dict[str, list[dict[str, Any]]] = {}
         for row in rows:
-            of = "" if row["filter"] == "none" else f" ({row['filter']})"
-            for metric in row["metrics"]:
-                if isinstance(value := row[metric], bool | int | float):
-                    columns.setdefault(f"{task}/{metric}{of}", {})[str(row["doc_id"])] = float(value)
-    if not columns:
-        raise DataError(f"{', '.join(samples)}: no metric has a value for each document, so nothing can be compared. Choose another task.")
-    return columns
+            by_filter.setdefault(row["filter"], []).append(row)
+        for of, documents in by_filter.items():
+            for metric in documents[0]["metrics"]:
+                name = f"{task}/{metric}" + ("" if of == "none" else f" ({of})")
+                values = [row.get(metric) for row in documents]
+                if _is_mean(values, results[task].get(f"{metric},{of}")):
+                    kept[name] = {str(row["doc_id"]): float(row[metric]) for row in documents}
+                else:
+                    left_out.append(name)
+    if not kept:
+        raise DataError(f"{', '.join(samples)}: no metric is a mean of the documents' values, so nothing can be compared. Choose another task.")
+    if single := next((name for name, values in kept.items() if len(values) < 2), None):
+        raise DataError(f"{single} has a single document; an interval needs two or more. Give the task more documents.")
+    return kept, left_out
 
 
-def _counted(name: str, values: Sequence[float]) -> Counted:
+def _is_mean(values: Sequence[Any], told: Any) -> bool:
+    if not all(_is_number(value) for value in [told, *values]):
+        return False
+    return math.isclose(math.fsum(map(float, values)) / len(values), float(told), rel_tol=1e-6, abs_tol=1e-9)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real | np.bool_) and math.isfinite(value)
+
+
+def _counted(name: str, sides: Sequence[Mapping[str, float]]) -> list[Counted]:
+    """The values of each model, all counted in one way."""
     metric = name.rpartition("/")[2].split(" (")[0]
-    return Counted.passed(name, [value > 0.5 for value in values]) if metric in RIGHT_OR_WRONG else Counted.mean(name, values)
+    columns = [list(side.values()) for side in sides]
+    if metric in RIGHT_OR_WRONG and {*columns[0], *columns[-1]} <= {0.0, 1.0}:
+        return [Counted.passed(name, [value == 1.0 for value in column]) for column in columns]
+    return [Counted.mean(name, column) for column in columns]

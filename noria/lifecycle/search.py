@@ -2,8 +2,8 @@
 
 In: a request of `noria tune`, what is drawn and how many trials. Out: the best trial's folder as `--out`, with `search.json` (every trial, what
 mattered) and its picture beside it. Trials stand in a database file in the folder, so that a killed search goes on: a trial that was running is run
-to its end with the settings it has, and each draw depends on the seed, the trial's number, the setting and the trials before it alone. A trial whose
-training fails counts as one that found nothing. The evaluation file decides; no test file is ever read.
+to its end with the settings it has, and each draw depends, with one worker, on the seed, the trial's number, the setting and earlier trials alone. A
+trial whose training fails counts as one that found nothing. The evaluation file decides; no test file is ever read.
 
 The same command given again while it runs is a second worker: each trial has a lock of its own, and the last worker to end keeps the best.
 """
@@ -25,7 +25,7 @@ from noria.errors import ConfigError, ModelError
 from noria.lifecycle.search_picture import draw_search
 from noria.lifecycle.search_space import Space
 from noria.store import claim, finished, write_file
-from noria.store.claim import read_told
+from noria.store.claim import is_claimed, read_told, release_claim
 from noria.store.files import copy_folder
 from noria.train.task import DONE, Report, Say, Tuned, Watch
 from noria.train.task_config import TaskConfig
@@ -47,7 +47,7 @@ def search(config: TaskConfig, space: Space, num_trials: int, request: Mapping[s
 
     Raises:
         ConfigError: fewer than two trials, or an `out` that was begun otherwise.
-        ModelError: every trial failed; `out` is as it was before.
+        ModelError: every trial failed; `out` is gone.
     """
     if num_trials < 2:
         raise ConfigError(f"`--search` is {num_trials}; give the number of trials, at least 2.")
@@ -55,23 +55,21 @@ def search(config: TaskConfig, space: Space, num_trials: int, request: Mapping[s
     if told := finished(out, DONE, scratch, request, "metrics"):
         return Tuned(folder=out, metrics=told["metrics"])
     claim(out, scratch, request, "noria tune --search")
-    with _alone(scratch):
-        study = _study(scratch, space)
     minutes = None if config.minutes is None else config.minutes / num_trials
+    study: optuna.Study | None = None
     trial: optuna.Trial | None = None
     while True:
-        with _alone(scratch):
+        with _alone(out, scratch):
             if told := finished(out, DONE, scratch, request, "metrics"):  # by another worker
                 return Tuned(folder=out, metrics=told["metrics"])
-            if not (scratch / DATABASE).is_file():
-                raise ModelError(f"None of the trials could be trained. Another worker on '{out}' told why.")
+            study = study or _study(scratch, space)
             _drop_losers(study, scratch)
             if trial is not None:
                 say(_sentence(study, trial.number, num_trials))
             taken = _take(study, space, config.seed, num_trials, scratch)
             if taken is None and not _running(study):
                 metrics = _keep_best(study, request, out, scratch)
-                shutil.rmtree(scratch, ignore_errors=True)
+                release_claim(scratch)
                 return Tuned(folder=out, metrics=metrics)
         if taken is None:
             time.sleep(LOOK_AGAIN_SECONDS)
@@ -86,15 +84,28 @@ def search(config: TaskConfig, space: Space, num_trials: int, request: Mapping[s
 
 
 @contextmanager
-def _alone(scratch: Path) -> Generator[None]:
-    """Workers choose their trials, and end the search, one after the other."""
-    lock = FileLock(scratch / "next.lock", is_singleton=False)
-    with suppress(FileNotFoundError):  # the search was ended, and `scratch` removed, while we waited
-        lock.acquire()
+def _alone(out: Path, scratch: Path) -> Generator[None]:
+    """Workers choose their trials, and end the search, one after the other. Raises ModelError where another one ended it without a result."""
+    lock = FileLock(scratch / "next.lock", timeout=0, is_singleton=False)
+    while is_claimed(scratch):  # a lock makes its folder anew where the search was ended while we waited
+        with suppress(Timeout):
+            lock.acquire()
+            break
+        time.sleep(LOOK_AGAIN_SECONDS)
     try:
+        if not is_claimed(scratch) and not (out / DONE).is_file():
+            _remove(out, scratch)
+            raise ModelError(f"None of the trials could be trained. Another worker on '{out}' told why.")
         yield
     finally:
         lock.release()
+
+
+def _remove(out: Path, scratch: Path) -> None:
+    """Remove a folder in which nothing was made, so that other settings can be tried."""
+    release_claim(scratch)
+    with suppress(OSError):  # not empty: another worker has just looked for its lock
+        out.rmdir()
 
 
 def _study(scratch: Path, space: Space) -> optuna.Study:
@@ -206,13 +217,12 @@ def _keep_best(study: optuna.Study, request: Mapping[str, Any], out: Path, scrat
     """Copy the best trial's folder to `out` and tell of the search; returns the trial's metrics.
 
     Raises:
-        ModelError: every trial failed. The folder is removed, so that other settings can be tried.
+        ModelError: every trial failed; the folder is removed.
     """
     best = _best(study.trials)
     if best is None:
         error = study.trials[-1].user_attrs.get("error")
-        del study
-        shutil.rmtree(out)
+        _remove(out, scratch)
         raise ModelError(f"None of the trials could be trained; the last one: {error}")
     rows, importance = [_row(trial) for trial in study.trials], _importance(study)
     folder = scratch / _folder(best.number)

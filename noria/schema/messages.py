@@ -105,6 +105,11 @@ class ToolSpec(Record):
     parameters: dict[str, Any]
     effect: Effect = "reads"
 
+    def check_name(self) -> None:
+        """Refuse a name that a call could not carry. Told where a tool is new; what has been recorded is read as it is. Raises DataError."""
+        if not re.fullmatch(r"\S{1,128}", self.name):
+            raise DataError(f"The name of a tool has 1 to 128 characters and no space; {self.name!r:.140} is none.")
+
     def to_openai(self) -> dict[str, Any]:
         return {"type": "function", "function": {"name": self.name, "description": self.description, "parameters": self.parameters}}
 
@@ -114,8 +119,6 @@ class ToolSpec(Record):
         function = data.get("function") if isinstance(data, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise DataError(f"A tool is {{'type': 'function', 'function': {{'name', 'parameters'}}}}, not {data!r:.80}.")
-        if not re.fullmatch(r"\S{1,128}", function["name"]):
-            raise DataError(f"The name of a tool has 1 to 128 characters and no space; {function['name']!r:.140} is none.")
         parameters = function.get("parameters") or {"type": "object", "properties": {}}
         if not isinstance(parameters, dict) or parameters.get("type", "object") != "object":
             raise DataError(f"`parameters` of tool {function['name']!r} must be a JSON Schema of type object.")

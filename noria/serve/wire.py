@@ -158,6 +158,7 @@ def _tools(body: ChatBody) -> tuple[tuple[ToolSpec, ...], Literal["auto", "requi
     for index, data in enumerate(body.tools or ()):
         try:
             tools.append(ToolSpec.from_openai(data))
+            tools[-1].check_name()
         except DataError as error:
             raise ServeError(f"`tools[{index}]`: {error}", param=f"tools[{index}]") from error
     choice = body.tool_choice if body.tool_choice is not None else "auto"

@@ -6,6 +6,7 @@ In: the folder, the scratch folder inside it, the settings and the files of a re
 import json
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def sizes(files: Iterable[Path]) -> list[list[str | int]]:
 def claim(out: Path, scratch: Path, request: Mapping[str, Any], command: str) -> None:
     """Write down in `scratch` what `out` is for, or find that it was begun for the same. Raises as `check_claim`."""
     check_claim(out, scratch, request, command)
-    if not (scratch / _NAME).is_file():
+    if not is_claimed(scratch):
         with disk_errors(out):
             scratch.mkdir(parents=True, exist_ok=True)
         write_file(scratch / _NAME, [json.dumps(request, indent=2) + "\n"])
@@ -41,7 +42,7 @@ def check_claim(out: Path, scratch: Path, request: Mapping[str, Any], command: s
         ArtifactError: what it was begun for cannot be read.
         StoreError: the disk refuses.
     """
-    if (scratch / _NAME).is_file():
+    if is_claimed(scratch):
         refuse_other(out, claimed(scratch), request)
         return
     with disk_errors(out):
@@ -66,6 +67,22 @@ def finished(out: Path, done: str, scratch: Path, request: Mapping[str, Any], *n
     refuse_other(out, told["request"], request)
     shutil.rmtree(scratch, ignore_errors=True)
     return told
+
+
+def begun(folder: Path) -> bool:
+    """Whether a command claimed this folder and has not finished it."""
+    return any(folder.glob(f".*/{_NAME}"))
+
+
+def is_claimed(scratch: Path) -> bool:
+    return (scratch / _NAME).is_file()
+
+
+def release_claim(scratch: Path) -> None:
+    """Remove `scratch`, and say so first to whoever else works in it."""
+    with suppress(OSError):
+        (scratch / _NAME).unlink()
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def claimed(scratch: Path) -> dict[str, Any]:

@@ -29,16 +29,17 @@ class FeedbackLog:
         """As `add`, all or none. `places` (such as "'f.jsonl' line 3") says in a DataError where each piece came from."""
         now = self._clock.now()
         checked: list[Feedback] = []
+        rows: list[dict[str, Any]] = []
         with self._database.write() as connection:
             for index, piece in enumerate(pieces):
                 try:
                     feedback = Feedback.checked(id=new_id("fb"), created_at=now, **piece)
                     _check_receipt(connection, feedback)
+                    rows.append({**feedback.model_dump(), "value": dump_json(feedback.value, "Feedback `value`", "value")})
                 except DataError as error:
                     raise DataError(f"{places[index]}: {error}" if places else str(error), error.field) from error
                 checked.append(feedback)
             if checked:
-                rows = [{**f.model_dump(), "value": dump_json(f.value, "Feedback `value`")} for f in checked]
                 connection.execute(insert(tables.feedback), rows)
         return checked
 

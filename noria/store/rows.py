@@ -22,12 +22,12 @@ class Entry(Record):
     message: Message
 
 
-def dump_json(value: Any, what: str) -> str:
-    """The canonical JSON of a value. Raises DataError for what JSON cannot say."""
+def dump_json(value: Any, what: str, field: str | None = None) -> str:
+    """The canonical JSON of a value. Raises DataError, of `field`, for what JSON cannot say."""
     try:
         return canonical_json(value)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{what} cannot be stored as JSON: {error}.") from error
+        raise DataError(f"{what} cannot be stored as JSON: {error}.", field) from error
 
 
 def read_conversation(row: StoredRow) -> Conversation:

@@ -46,8 +46,7 @@ class Studio extends HTMLElement {
       }
       return;
     }
-    suggestLanguage(project.language);
-    this.inLanguage();
+    if (suggestLanguage(project.language)) this.relabel();
     this.name.textContent = project.name;
     document.title = `${project.name} · Noria`;
     await this.chat.open(project);
@@ -96,6 +95,11 @@ class Studio extends HTMLElement {
 
   switchLanguage() {
     setLanguage(currentLanguage() === "zh" ? "en" : "zh");
+    this.relabel();
+  }
+
+  /** Say in another language what has been drawn already. */
+  relabel() {
     this.inLanguage();
     if (this.shown === "releases") this.releases.relabel().catch(() => {});
     else this.releases.shown = null;

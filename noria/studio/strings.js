@@ -295,9 +295,11 @@ export function currentLanguage() {
   return language;
 }
 
-/** The project's language, where neither a choice nor the browser asks for Chinese. */
+/** The project's language, where neither a choice nor the browser asks for Chinese; whether that is another than before. */
 export function suggestLanguage(next) {
-  if (next in STRINGS && language === "en" && remembered() === null) language = next;
+  const taken = next in STRINGS && next !== language && language === "en" && remembered() === null;
+  if (taken) language = next;
+  return taken;
 }
 
 /** Change the language and remember it in this browser. */

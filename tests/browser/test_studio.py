@@ -306,6 +306,13 @@ def test_the_page_of_a_chinese_project_begins_in_chinese_until_someone_chooses(s
     page.get_by_role("tab", name="版本").click()
     page.get_by_text("备注").click()
     expect(page.get_by_role("article", name="r1").locator("dd", has_text="原始基础模型")).to_be_visible()
+    page.unroute("**/v1/project")
+    late: list[Any] = []
+    page.route("**/v1/project", lambda route: late.append(route) if not late else route.fulfill(json={**told, "language": "zh"}))
+    page.reload()
+    expect(page.get_by_role("article", name="r1")).to_contain_text("made ")  # drawn before the project's language is known
+    late[0].fulfill(json={**told, "language": "zh"})
+    expect(page.get_by_role("article", name="r1")).to_contain_text(re.compile("年.*月"))
     page.get_by_role("button", name="English").click()
     page.reload()
     expect(page.get_by_role("tab", name="Chat")).to_be_visible()

@@ -68,7 +68,7 @@ def test_own_tasks_run_and_two_models_are_compared_in_pairs(tmp_path: Path, task
     assert report["metrics"]["capitals/acc"] == likeliest_share(tasks)
     assert report["test"].startswith("exact McNemar")
     assert report["effect"] == pytest.approx(report["metrics"]["capitals/acc"] - report["metrics_against"]["capitals/acc"])
-    assert report["comparisons"]["capitals/acc"]["p_holm"] >= report["p"]
+    assert (report["limit"], report["num_shots"], report["higher_is_better"]) == (None, {"capitals": 0}, {"capitals": {"acc": True}})
     assert json.loads(out.read_text(encoding="utf-8")) == report
 
 
@@ -92,6 +92,23 @@ def likeliest_share(tasks: Path) -> float:
     return right / len(CAPITALS)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (("{{country}}", "{{contry}}"), "The harness could not run capitals: UndefinedError"),
+        (("output_type:", "\toutput_type:"), "no task 'capitals', and no file in"),
+        (("metric: acc,", "metric: bleu,"), "capitals"),
+    ],
+)
+def test_a_broken_task_of_ones_own_is_told(
+    tmp_path: Path, tasks: Path, untaught: Path, capsys: pytest.CaptureFixture[str], wrong: tuple[str, str], says: str
+) -> None:
+    (tmp_path / "capitals.yaml").write_text((tasks / "capitals.yaml").read_text(encoding="utf-8").replace(*wrong), encoding="utf-8")
+    code, _, errors = evaluated(capsys, "--task", "lm-eval:capitals", "--data", str(tmp_path), "--model", str(untaught))
+    assert code == 2
+    assert says in " ".join(errors.split())
+
+
 def test_the_first_documents_alone(tasks: Path, untaught: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, report, errors = evaluated(capsys, "--task", "lm-eval:capitals", "--data", str(tasks), "--model", str(untaught), "--limit", "3")
     assert (code, report.get("n")) == (0, 3), errors
@@ -100,7 +117,7 @@ def test_the_first_documents_alone(tasks: Path, untaught: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--task", "lm-eval:capitols", "--model", "smollm2-135m"], "The harness has no task 'capitols'. Did you mean capitals"),
+        (["--task", "lm-eval:capitols", "--model", "smollm2-135m"], "names it. Did you mean capitals"),
         (["--task", "lm-eval:capitals", "--model", "http://localhost:1/v1"], "does not tell. Name a model folder"),
         (["--task", "lm-eval:capitals", "--model", "live"], "'live' does not tell"),
         (["--task", "lm-eval:capitals", "--model", "no-such"], "No model 'no-such'"),

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from noria.errors import ConfigError, DataError, ModelError
+from noria.engine.heads import open_head
+from noria.errors import ArtifactError, ConfigError, DataError, ModelError
 from noria.lifecycle.adapt import adapt, predict_file
+from noria.lifecycle.asking import open_folder
 from noria.model import Shape, load_tokenizer, make_config, new_model, train_tokenizer, with_soft_tokens
+from noria.store import claim
 
 WORDS = {"pay": ["send money", "transfer funds", "pay my bill"], "card": ["my card is lost", "new card please", "block the card"]}
 THINGS = ["river", "stone", "light", "garden", "window", "paper"]
@@ -208,3 +211,11 @@ def test_what_a_decoder_cannot_be_tuned_with_leaves_the_folder_free(tmp_path: Pa
     with pytest.raises(ConfigError, match=told):
         adapt(settings, "rewrite", *files, tmp_path / "out", str(base), lambda *_: None, lambda _: None)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("scratch", [".tuning", ".search", ".race"])
+def test_what_a_kill_left_is_told_as_unfinished(tmp_path: Path, scratch: str) -> None:
+    claim(tmp_path, tmp_path / scratch, {"settings": {}, "files": []}, "noria tune")
+    for opened in (open_head, lambda folder: open_folder(folder, "classify")):
+        with pytest.raises(ArtifactError, match="is not finished.*Run the same `noria tune` again"):
+            opened(tmp_path)

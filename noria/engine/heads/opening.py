@@ -21,6 +21,7 @@ from noria.model import Tokenizer, load_tokenizer
 from noria.model.precision import Precision
 from noria.schema import Record
 from noria.store import write_file
+from noria.store.claim import begun
 
 NAME, DONE, SCRATCH = "head.json", "tuned.json", ".tuning"
 """What a prediction needs; written last, what was done; and what is there until then."""
@@ -32,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 def not_tuned(folder: Path) -> str:
     """What is said of a folder that `noria tune` did not make."""
-    return f"'{folder}' holds no `{NAME}`: it was not made by `noria tune`. Name a folder that was."
+    return f"'{folder}' holds no `{NAME}`: it was not made by `noria tune` for classify, score, embed, tag or answer. Name a folder that was."
 
 
 def _unfinished(folder: Path) -> ArtifactError:
@@ -62,11 +63,9 @@ class HeadFile(Record):
         """Raises ArtifactError where the folder is not finished, or was not made by `noria tune`."""
         try:
             told = cls.model_validate_json((folder / NAME).read_bytes())
-        except OSError as error:
-            if (folder / SCRATCH).is_dir():
-                raise _unfinished(folder) from error
-            raise ArtifactError(not_tuned(folder)) from error
-        except ValueError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise _unfinished(folder) if begun(folder) else ArtifactError(not_tuned(folder)) from error
+        except (OSError, ValueError) as error:
             raise ArtifactError(f"'{folder / NAME}' cannot be read ({error!s:.200}). Tune again.") from error
         if not (folder / DONE).is_file():
             raise _unfinished(folder)

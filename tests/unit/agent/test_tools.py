@@ -39,6 +39,15 @@ class Order(BaseModel):
     count: int
 
 
+def test_a_name_that_no_call_could_carry_is_told() -> None:
+    def book_it() -> str:
+        """Book."""
+        return "done"
+
+    with pytest.raises(ConfigError, match="`book_it`: The name of a tool has 1 to 128 characters and no space; 'book a table' is none"):
+        Toolbox([tool(name="book a table")(book_it)])
+
+
 @tool(effect="writes", confirm=True)
 def book(
     date: date,

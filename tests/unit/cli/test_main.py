@@ -56,6 +56,22 @@ def test_help_is_quick() -> None:
     assert min(took) < 0.5, "seconds of processor time"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tune", "--task", "classify", "--train", "ROWS", "--eval", "ROWS", "--out", "LONG"],
+        ["predict", "--task", "classify", "--data", "ROWS", "--model", "LONG", "--out", "said.jsonl"],
+        ["evaluate", "--task", "classify", "--data", "ROWS", "--model", "LONG"],
+    ],
+)
+def test_a_name_that_the_system_refuses_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"text": f"Row {n}", "label": "ab"[n % 2]}) + "\n" for n in range(8)), encoding="utf-8")
+    given = {"ROWS": str(rows), "LONG": str(tmp_path / ("a" * 300)), "said.jsonl": str(tmp_path / "said.jsonl")}
+    assert run([given.get(argument, argument) for argument in arguments]) == 2
+    assert "longer than this system's names" in capsys.readouterr().err
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--version"]) == 0
     assert capsys.readouterr().out.strip() == __version__
@@ -181,6 +197,10 @@ def test_doctor_advises_a_chinese_project_on_english_weights(desk: Path, capsys:
     language = next(finding for finding in json.loads(capsys.readouterr().out)["findings"] if finding["what"] == "language")
     assert language["state"] == "advice"
     assert "speak Chinese" in language["do"]
+    with (desk / "noria.toml").open("a", encoding="utf-8") as file:
+        file.write('[engine]\nkind = "remote"\nurl = "http://localhost:1/v1"\nmodel = "speaks-both"\n')
+    run(["doctor", "--project", str(desk), "--json"])
+    assert "language" not in [finding["what"] for finding in json.loads(capsys.readouterr().out)["findings"]]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import pytest
 from transformers import BertConfig, BertForSequenceClassification
 
 from noria.errors import ConfigError, ModelError
-from noria.lifecycle.search import search
+from noria.lifecycle.search import LOOK_AGAIN_SECONDS, search
 from noria.lifecycle.search_space import Space, space_of
+from noria.store import claim
 from noria.train.methods import learning_parameters, with_method
 from noria.train.task import Report, Tuned, Watch
 from noria.train.task_config import TaskConfig
@@ -222,6 +224,52 @@ def test_the_worker_that_ends_later_finds_what_the_other_kept(tmp_path: Path) ->
     assert made[0].metrics == made[1].metrics
     assert len(json.loads((tmp_path / "out/search.json").read_text())["trials"]) == 4
     assert not (tmp_path / "out/.search").exists()
+
+
+def test_workers_whose_trials_all_fail_leave_nothing(tmp_path: Path) -> None:
+    at_once = threading.Barrier(2)
+
+    def tuned(settings: TaskConfig, folder: Path, report: Report, watch: Watch) -> Tuned:
+        if folder.name in ("trial-0", "trial-1"):
+            at_once.wait(60)
+        if folder.name == "trial-3":
+            time.sleep(3 * LOOK_AGAIN_SECONDS)  # the other worker waits for this one
+        raise ModelError("The loss is nan.")
+
+    def work() -> str:
+        with pytest.raises(ModelError) as told:
+            searched(tmp_path / "out", tuned)
+        return str(told.value)
+
+    with ThreadPoolExecutor(2) as pool:
+        told = [pool.submit(work) for _ in range(2)]
+        assert sorted("Another worker" in one.result() for one in told) == [False, True]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_worker_that_comes_as_the_search_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    def tuned(settings: TaskConfig, folder: Path, report: Report, watch: Watch) -> Tuned:
+        if fails:
+            raise ModelError("The loss is nan.")
+        return made_up(by_rate)(settings, folder, report, watch)
+
+    ended: list[Tuned] = []
+
+    def claim_then_end(*asked: Any) -> None:
+        claim(*asked)
+        monkeypatch.undo()
+        with suppress(ModelError):
+            ended.append(searched(tmp_path / "out", tuned)[0])
+
+    monkeypatch.setattr("noria.lifecycle.search.claim", claim_then_end)
+    if fails:
+        with pytest.raises(ModelError, match="Another worker"):
+            searched(tmp_path / "out", tuned)
+        assert not (tmp_path / "out").exists()
+    else:
+        assert searched(tmp_path / "out", tuned)[0].metrics == ended[0].metrics
+        assert not (tmp_path / "out/.search").exists()
 
 
 def test_the_first_trial_has_the_rate_that_plain_tuning_derives() -> None:
