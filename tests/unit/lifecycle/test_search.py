@@ -242,7 +242,9 @@ def test_workers_whose_trials_all_fail_leave_nothing(tmp_path: Path) -> None:
         return str(told.value)
 
     with ThreadPoolExecutor(2) as pool:
-        told = [pool.submit(work) for _ in range(2)]
+        told = [pool.submit(work)]
+        wait_until(lambda: at_once.n_waiting == 1)
+        told.append(pool.submit(work))
         assert sorted("Another worker" in one.result() for one in told) == [False, True]
     assert not (tmp_path / "out").exists()
 
