@@ -12,6 +12,7 @@ it (`avx512_`), where products do not hide all else. Writes benchmarks/results/t
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -79,8 +80,10 @@ def _labelled(example: Any) -> dict[str, list[int]]:
 
 
 def run(name: str, command: Sequence[str], given: Path, variables: Mapping[str, str] | None = None) -> Figures:
-    """The figures of one process."""
-    whole = [*command, "--given", str(given), "--scratch", str(given.parent / name)]
+    """The figures of one process, begun anew: what is left of an earlier one would be gone on with."""
+    scratch = given.parent / name
+    shutil.rmtree(scratch, ignore_errors=True)
+    whole = [*command, "--given", str(given), "--scratch", str(scratch)]
     done = subprocess.run(whole, env={**os.environ, **(variables or {})}, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
