@@ -35,7 +35,7 @@ SHOTS = 10
 
 
 def banking77(data: Path, _seed: int) -> Sides:
-    rows, test = (_csv(data / "banking77" / name) for name in ("train.csv", "test.csv"))
+    rows, test = (read_csv(data / "banking77" / name) for name in ("train.csv", "test.csv"))
     dev = [row for row in rows if _number(row["text"]) % DEV_SHARE == 0]
     return [row for row in rows if _number(row["text"]) % DEV_SHARE], dev, test
 
@@ -43,16 +43,27 @@ def banking77(data: Path, _seed: int) -> Sides:
 def banking77_10(data: Path, seed: int) -> Sides:
     """Ten rows of each class, drawn by the seed."""
     by_class: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in _csv(data / "banking77/train.csv"):
+    for row in read_csv(data / "banking77/train.csv"):
         by_class[row["label"]].append(row)
     rng = random.Random(seed)
     rows = [row for label in sorted(by_class) for row in rng.sample(by_class[label], SHOTS)]
-    return rows, rows, _csv(data / "banking77/test.csv")
+    return rows, rows, read_csv(data / "banking77/test.csv")
 
 
 def resume_ner(data: Path, _seed: int) -> Sides:
+    """Four of the 3,821 training rows break BMES (an entity without an end or a beginning) and are left out, as `noria tune` would ask for."""
     train, dev, test = (_bmes(data / "resume_ner" / f"{side}.char.bmes") for side in ("train", "dev", "test"))
-    return train, dev, test
+    return [row for row in train if _is_whole(row["tags"])], dev, test
+
+
+def _is_whole(tags: Sequence[str]) -> bool:
+    """Whether every entity begins with B and ends with E, or is an S."""
+    open_kind = ""
+    for position, _, kind in (tag.partition("-") for tag in tags):
+        if (position in ("M", "E")) != bool(open_kind) or (open_kind and kind != open_kind):
+            return False
+        open_kind = kind if position in ("B", "M") else ""
+    return not open_kind
 
 
 def fewclue(name: str, label: str) -> Callable[[Path, int], Sides]:
@@ -166,7 +177,7 @@ def _number(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
-def _csv(path: Path) -> list[Row]:
+def read_csv(path: Path) -> list[Row]:
     with path.open(encoding="utf-8", newline="") as file:
         return [{"text": row["text"], "label": row["category"]} for row in csv.DictReader(file)]
 

@@ -14,7 +14,8 @@ from noria.errors import DataError
 from noria.model import Renderer
 from noria.schema import Message, ToolSpec
 from noria.train import Example, Loss, shared_prefix
-from noria.train.attention import pack_row, token_logprobs
+from noria.train.attention import pack_row
+from noria.train.output import token_logprobs
 
 
 def sequence_logprobs(model: Any, examples: Sequence[Example], sides: Sequence[int]) -> torch.Tensor:

@@ -24,6 +24,7 @@ from noria.data.parse import INSTALL_CORPUS
 from noria.data.picture import funnel_picture
 from noria.errors import ArtifactError, DataError, DependencyError, StoreError
 from noria.store import claim, claimed, hardware, refuse_other, sizes, versions, write_file
+from noria.store.claim import give_up
 from noria.store.files import disk_errors
 
 if TYPE_CHECKING:
@@ -120,9 +121,7 @@ def finish(recipe: "Recipe") -> Manifest:
     funnel = Funnel(came_in=cleaning.came_in, dropped=cleaning.dropped + last.dropped, went_out=last.went_out, redacted=cleaning.redacted)
     if not contents.total.documents:
         if not funnel.dropped:  # nothing that anybody could look at: the folder is free again
-            shutil.rmtree(recipe.scratch, ignore_errors=True)
-            with suppress(OSError):
-                recipe.out.rmdir()
+            give_up(recipe.out, recipe.scratch)
         raise DataError(_nothing_left(recipe, funnel))
     manifest = Manifest(
         request=claimed(recipe.scratch)["settings"],

@@ -50,9 +50,11 @@ def _tool(value: Any) -> ToolSpec:
     if isinstance(value, ToolSpec):
         return value
     try:
-        return ToolSpec.from_openai(value)
+        tool = ToolSpec.from_openai(value)
+        tool.check_name()
     except DataError as error:
         raise ValueError(str(error)) from error
+    return tool
 
 
 def _prompt(value: Any) -> Any:

@@ -38,7 +38,7 @@ class Part:
         except ValueError:
             weight = math.nan
         if not (name and LEAST_WEIGHT <= weight <= 1 / LEAST_WEIGHT):
-            raise ConfigError(f"{text!r} is no part of a mixture; write a file and a weight above 0 and up to a million, as in 'rows.jsonl=0.5'.")
+            raise ConfigError(f"{text!r} is no part of a mixture; write a file and a weight from a millionth to a million, as in 'rows.jsonl=0.5'.")
         return cls(path=Path(name), weight=weight)
 
 

@@ -170,6 +170,8 @@ def _checked_item(data: Mapping[str, Any], where: str) -> Item:
     try:
         messages = tuple(Message.from_openai(m) for m in data["messages"])
         tools = tuple(ToolSpec.from_openai(t) for t in data["tools"]) if data.get("tools") else None
+        for tool in tools or ():
+            tool.check_name()
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
     item = Item(id=data["id"], kind=kind, messages=messages, tools=tools, today=_day(data.get("today"), where))

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from noria.data import ChatExample, Example, PreferenceExample, ThumbsExample
+from noria.errors import DataError
 from noria.feedback.config import FeedbackConfig
 from noria.feedback.decisions import Decision, Dialogue, same_message
 from noria.feedback.redact import Redaction
@@ -134,6 +135,12 @@ class Assembly:
         """Append a row; one that breaks the task file's rules (a call of a tool that was not offered) is dropped."""
         redacted = replace(decision, prompt=self.redaction.messages(decision.prompt))
         conversation = self.dialogue.conversation
+        try:
+            for tool in decision.tools:
+                tool.check_name()
+        except DataError:  # recorded before names were checked; the task file would be refused
+            self.dropped[f"{task}: a tool whose name no call could carry"] += 1
+            return
         try:
             example = make(redacted)
         except ValueError as error:

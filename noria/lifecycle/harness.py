@@ -66,9 +66,11 @@ def measure_harness(
     bases = [_decoder(name) for name in (model, against) if name is not None]
     say("The documents come from where the tasks' files say: a file, this machine's cache, or the hub they name.")
     ran = [_ran(base, names, manager, limit) for base in bases]
-    if ran[0].left_out:
-        say(f"Left out, since they are no mean over documents: {', '.join(ran[0].left_out)}.")
-    report = {"task": task, "model": model, "data": str(folder or ""), "limit": limit, **told_of([one.columns for one in ran])}
+    columns = shared_columns([one.columns for one in ran])
+    left_out = sorted({name for one in ran for name in [*one.left_out, *one.columns]} - columns[0].keys())
+    if left_out:
+        say(f"Left out, since they are no mean over documents: {', '.join(left_out)}.")
+    report = {"task": task, "model": model, "data": str(folder or ""), "limit": limit, **told_of(columns), "left_out": left_out}
     report |= ran[0].about
     if against is not None:
         report |= {"against": against, "groups_against": ran[1].about["groups"]}
@@ -77,10 +79,21 @@ def measure_harness(
     return report
 
 
+def shared_columns(columns: Sequence[Columns]) -> list[Columns]:
+    """The metrics that every model has a value of: infinity on one document takes a metric from one of them. Raises DataError where none is left."""
+    names = [name for name in columns[0] if all(name in side for side in columns)]
+    if not names:
+        raise DataError("The two models have no metric in common that is a mean of the documents' values. Choose another task.")
+    return [{name: side[name] for name in names} for side in columns]
+
+
 def told_of(columns: Sequence[Columns]) -> dict[str, Any]:
-    """The report on one model's columns, or on those of two: the later one first. Raises DataError where they are of other documents."""
+    """The report on one model's columns, or on those of two with the same metrics: the later one first.
+
+    Raises DataError where they are of other documents.
+    """
     found, earlier = columns[0], columns[1] if len(columns) > 1 else None
-    if earlier is not None and any(list(values) != list(earlier.get(name, {})) for name, values in found.items()):
+    if earlier is not None and any(list(values) != list(earlier[name]) for name, values in found.items()):
         raise DataError("The two models have values of other documents, so they cannot be compared. Look at how the task makes its metrics.")
     main = next(iter(found))
     made = {name: _counted(name, [side[name] for side in columns]) for name in found}
@@ -157,8 +170,8 @@ def _ran(base: BaseModel, names: Sequence[str], manager: Any, limit: int | None)
 def columns_of(samples: dict[str, list[dict[str, Any]]], results: dict[str, dict[str, Any]]) -> tuple[Columns, list[str]]:
     """The values of the documents by task, metric and filter, from the harness's `samples`, and the metrics that are left out.
 
-    A metric is kept if each document has a number and the harness's own figure, in `results`, is their mean: the same sums make an interval and
-    a comparison of it then.
+    A metric is kept if each document that has it has a number and the harness's own figure, in `results`, is their mean: the same sums make an
+    interval and a comparison of it then.
 
     Raises:
         DataError: no metric is such, or a task has a single document.
@@ -170,11 +183,11 @@ def columns_of(samples: dict[str, list[dict[str, Any]]], results: dict[str, dict
         for row in rows:
             by_filter.setdefault(row["filter"], []).append(row)
         for of, documents in by_filter.items():
-            for metric in documents[0]["metrics"]:
+            for metric in dict.fromkeys(metric for row in documents for metric in row["metrics"]):
                 name = f"{task}/{metric}" + ("" if of == "none" else f" ({of})")
-                values = [row.get(metric) for row in documents]
-                if _is_mean(values, results[task].get(f"{metric},{of}")):
-                    kept[name] = {str(row["doc_id"]): float(row[metric]) for row in documents}
+                having = [row for row in documents if metric in row["metrics"]]
+                if _is_mean([row.get(metric) for row in having], results[task].get(f"{metric},{of}")):
+                    kept[name] = {str(row["doc_id"]): float(row[metric]) for row in having}
                 else:
                     left_out.append(name)
     if not kept:

@@ -25,7 +25,7 @@ from noria.errors import ConfigError, ModelError
 from noria.lifecycle.search_picture import draw_search
 from noria.lifecycle.search_space import Space
 from noria.store import claim, finished, write_file
-from noria.store.claim import is_claimed, read_told, release_claim
+from noria.store.claim import claim_mark, claimed, give_up, is_claimed, read_told, refuse_other, release_claim
 from noria.store.files import copy_folder
 from noria.train.task import DONE, Report, Say, Tuned, Watch
 from noria.train.task_config import TaskConfig
@@ -57,12 +57,15 @@ def search(config: TaskConfig, space: Space, num_trials: int, request: Mapping[s
     claim(out, scratch, request, "noria tune --search")
     minutes = None if config.minutes is None else config.minutes / num_trials
     study: optuna.Study | None = None
+    mark: tuple[int, int] | None = None
     trial: optuna.Trial | None = None
     while True:
         with _alone(out, scratch):
             if told := finished(out, DONE, scratch, request, "metrics"):  # by another worker
                 return Tuned(folder=out, metrics=told["metrics"])
-            study = study or _study(scratch, space)
+            refuse_other(out, claimed(scratch), request)
+            if study is None or claim_mark(scratch) != mark:  # a search that failed was begun anew while we slept
+                study, mark = _study(scratch, space), claim_mark(scratch)
             _drop_losers(study, scratch)
             if trial is not None:
                 say(_sentence(study, trial.number, num_trials))
@@ -102,10 +105,9 @@ def _alone(out: Path, scratch: Path) -> Generator[None]:
 
 
 def _remove(out: Path, scratch: Path) -> None:
-    """Remove a folder in which nothing was made, so that other settings can be tried."""
-    release_claim(scratch)
-    with suppress(OSError):  # not empty: another worker has just looked for its lock
-        out.rmdir()
+    """Give the folder up, its trials first: what a kill leaves then is a search without trials."""
+    (scratch / DATABASE).unlink(missing_ok=True)
+    give_up(out, scratch)
 
 
 def _study(scratch: Path, space: Space) -> optuna.Study:

@@ -27,7 +27,7 @@ def claim(out: Path, scratch: Path, request: Mapping[str, Any], command: str) ->
     if not is_claimed(scratch):
         with disk_errors(out):
             scratch.mkdir(parents=True, exist_ok=True)
-        write_file(scratch / _NAME, [json.dumps(request, indent=2) + "\n"])
+        write_file(_request(scratch), [json.dumps(request, indent=2) + "\n"])
 
 
 def check_claim(out: Path, scratch: Path, request: Mapping[str, Any], command: str) -> None:
@@ -70,24 +70,41 @@ def finished(out: Path, done: str, scratch: Path, request: Mapping[str, Any], *n
 
 
 def begun(folder: Path) -> bool:
-    """Whether a command claimed this folder and has not finished it."""
+    """Whether a command, whichever, claimed this folder and has not finished it."""
     return any(folder.glob(f".*/{_NAME}"))
 
 
 def is_claimed(scratch: Path) -> bool:
-    return (scratch / _NAME).is_file()
+    return _request(scratch).is_file()
+
+
+def claim_mark(scratch: Path) -> tuple[int, int]:
+    """Tells this claim from one that was made anew after it was released. Raises OSError where there is none."""
+    found = _request(scratch).stat()
+    return found.st_ino, found.st_mtime_ns
 
 
 def release_claim(scratch: Path) -> None:
     """Remove `scratch`, and say so first to whoever else works in it."""
     with suppress(OSError):
-        (scratch / _NAME).unlink()
+        _request(scratch).unlink()
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def give_up(out: Path, scratch: Path) -> None:
+    """Remove a folder in which nothing was made, so that other settings can be tried."""
+    release_claim(scratch)
+    with suppress(OSError):  # not empty: another worker has just looked for its lock
+        out.rmdir()
 
 
 def claimed(scratch: Path) -> dict[str, Any]:
     """The request that a folder was claimed with; ArtifactError where it cannot be read."""
-    return read_told(scratch / _NAME, "settings", "files")
+    return read_told(_request(scratch), "settings", "files")
+
+
+def _request(scratch: Path) -> Path:
+    return scratch / _NAME
 
 
 def read_told(path: Path, *names: str) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from noria.errors import ModelError
 NAME = "noria_packed"
 BLOCK = 256
 """Queries that attend at once."""
-MAX_KEPT_BYTES = 24 << 20
-"""Probabilities of one layer up to which they are kept for the backward pass: those of some 1,000 tokens of a small model in bf16."""
+MAX_KEPT_BYTES = 12 << 20
+"""Probabilities of one layer up to which they are kept for the backward pass: those of a row of some 1,000 tokens of a small model in bf16."""
 
 
 @dataclass(frozen=True)
@@ -350,19 +350,3 @@ def use_own_attention(model: PreTrainedModel) -> PreTrainedModel:
     """Give a tuned model back the attention that it generates with."""
     model.set_attn_implementation("sdpa")
     return model
-
-
-def token_logprobs(model: PreTrainedModel, row: Row) -> torch.Tensor:
-    """Natural-log probability of each of the row's targets, in float32: (predictions,).
-
-    Only positions that predict something go through the output layer: the vocabulary's logits are most of a small model's memory.
-    """
-    device = model.device
-    output = model(
-        input_ids=torch.tensor([row.tokens], device=device),
-        position_ids=torch.tensor([row.positions], device=device),
-        use_cache=False,
-        logits_to_keep=torch.tensor(row.before, device=device),
-        segments=row.segments,
-    )
-    return -functional.cross_entropy(output.logits[0].float(), torch.tensor(row.targets, device=device), reduction="none")

@@ -5,7 +5,6 @@ Out: something to call in its place, which keeps the hidden states at the border
 the learning layers alone. Losses and gradients are those of the whole decoder.
 """
 
-import copy
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -13,28 +12,29 @@ import torch
 from transformers import PreTrainedModel
 
 from noria.train.attention import Segment
+from noria.train.output import with_parts
 
 MAX_KEPT_BYTES = 3 << 30
 """What is kept at most; sequences beyond it go through the lower layers each time."""
 
 
 class TopLayers:
-    """The upper part of a decoder, called as the decoder is (`noria.train.attention.token_logprobs`).
+    """The upper part of a decoder, in its place where log-probabilities are asked for (`noria.train.output.token_logprobs`).
 
     Args:
         num_frozen: how many of the first layers never change.
     """
 
     def __init__(self, model: PreTrainedModel, num_frozen: int) -> None:
-        self.device = model.device
+        self.device, self.whole = model.device, model
         decoder = model.get_decoder()
         layers = cast(torch.nn.ModuleList, decoder.layers)
-        self._lower = _with(decoder, layers=layers[:num_frozen], norm=torch.nn.Identity())
-        self._upper = _with(model, **{model.base_model_prefix: _with(decoder, layers=layers[num_frozen:])})
+        self._lower = with_parts(decoder, layers=layers[:num_frozen], norm=torch.nn.Identity())
+        self._upper = with_parts(decoder, layers=layers[num_frozen:])
         self._kept: dict[tuple[int, ...], torch.Tensor] = {}
         self._num_bytes = 0
 
-    def __call__(self, *, input_ids: torch.Tensor, segments: Sequence[Segment], **rest: Any) -> Any:
+    def base_model(self, *, input_ids: torch.Tensor, segments: Sequence[Segment], **rest: Any) -> Any:
         tokens = cast(list[int], input_ids[0].tolist())
         hidden = torch.cat([self._states(tokens, segment) for segment in segments])
         return self._upper(inputs_embeds=hidden[None], segments=segments, **rest)
@@ -58,10 +58,3 @@ class TopLayers:
             self._kept[tokens] = states
             self._num_bytes += states.nbytes
         return states
-
-
-def _with(module: torch.nn.Module, **parts: torch.nn.Module) -> Any:
-    """A second view of a module that shares its weights and has other parts."""
-    view = copy.copy(module)
-    view.__dict__["_modules"] = {**module.__dict__["_modules"], **parts}
-    return view

@@ -1,13 +1,23 @@
-"""The output layer and its loss as one function, without keeping the logits: most of a small model's memory is its vocabulary's."""
+"""The output layer and its loss, without keeping the logits: most of a small model's memory is its vocabulary's.
 
+`summed_loss` finds its gradients on the way and takes the output layer to be one matrix, as in what is pre-trained here; `token_logprobs` takes any
+decoder, and a loss of any shape on top.
+"""
+
+import copy
 from collections.abc import Callable
 from functools import cache
 from typing import Any, cast
 
 import torch
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+from transformers.utils.generic import ModelOutput
+
+from noria.train.attention import Row
 
 CHUNK_BYTES = 128 << 20
-"""Logits that are in memory at once."""
+"""Logits that are in memory at once, in float32."""
 
 
 class _SummedLoss(torch.autograd.Function):
@@ -18,7 +28,7 @@ class _SummedLoss(torch.autograd.Function):
         h, w = hidden.to(dtype), weight.to(dtype)
         of_hidden, of_weight = torch.empty_like(h), torch.zeros(weight.shape, dtype=torch.float32, device=weight.device)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        for part in _chunks(h, w):
+        for part in _chunks(len(h), len(w)):
             loss, shares = (_compiled() if compiled else _in_place)(torch.mm(h[part], w.T), targets[part])
             total += loss
             of_hidden[part] = shares @ w
@@ -47,7 +57,7 @@ def summed_loss(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tenso
         return cast(torch.Tensor, _SummedLoss.apply(hidden, weight, targets, dtype, compiled))
     h, w = hidden.to(dtype), weight.to(dtype)
     total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-    for part in _chunks(h, w):
+    for part in _chunks(len(h), len(w)):
         logits = torch.mm(h[part], w.T).float()
         total += (logits.logsumexp(dim=1) - logits.gather(1, targets[part, None])[:, 0]).sum()
     return total
@@ -78,6 +88,67 @@ def _compiled() -> Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, to
     return torch.compile(_loss_and_gradient, dynamic=False)
 
 
-def _chunks(hidden: torch.Tensor, weight: torch.Tensor) -> list[slice]:
-    size = max(16, CHUNK_BYTES // (4 * len(weight)))
-    return [slice(start, start + size) for start in range(0, len(hidden), size)]
+def _chunks(num: int, vocabulary: int) -> list[slice]:
+    size = max(16, CHUNK_BYTES // (4 * vocabulary))
+    return [slice(start, start + size) for start in range(0, num, size)]
+
+
+LIVES = 4
+"""Tensors as large as the logits that the loss of a part has in memory."""
+
+
+def token_logprobs(model: Any, row: Row) -> torch.Tensor:
+    """Natural-log probability of each of the row's targets, in float32: (predictions,).
+
+    Only positions that predict something go through the output layer, some at a time, whose logits are made again on the way back.
+
+    Args:
+        model: a decoder, or its upper layers (`noria.train.frozen`).
+    """
+    device = model.device
+    output = model.base_model(
+        input_ids=torch.tensor([row.tokens], device=device),
+        position_ids=torch.tensor([row.positions], device=device),
+        use_cache=False,
+        segments=row.segments,
+    )
+    before, targets = (torch.tensor(part, device=device) for part in (row.before, row.targets))
+    hidden, head = output.last_hidden_state[0][before], _head(getattr(model, "whole", model), output)
+    found: list[Any] = []
+    for part in _chunks(len(hidden), LIVES * head.config.get_text_config().vocab_size):
+        found.append(checkpoint(_logprobs, head, hidden[part], targets[part], use_reentrant=False, preserve_rng_state=False))
+    return torch.cat(found)
+
+
+def _logprobs(head: Any, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return -functional.cross_entropy(head(hidden[None]).logits[0].float(), targets, reduction="none")
+
+
+class _Given(torch.nn.Module):
+    """Stands in for a decoder that has given out this."""
+
+    def __init__(self, output: ModelOutput) -> None:
+        super().__init__()
+        self.output = output
+
+    @property
+    def decoder(self) -> "_Given":
+        """Where the decoder stands one step further down (OPT)."""
+        return self
+
+    def forward(self, input_ids: torch.Tensor, *_: Any, **__: Any) -> ModelOutput:
+        output = copy.copy(self.output)
+        output["last_hidden_state"] = input_ids
+        return output
+
+
+def _head(model: Any, output: ModelOutput) -> Any:
+    """What a model does with hidden states (1, time, dim) to make logits: its own code, be there a bias, a scale or a cap."""
+    return with_parts(model, **{model.base_model_prefix: _Given(output)})
+
+
+def with_parts(module: torch.nn.Module, **parts: torch.nn.Module) -> Any:
+    """A second view of a module that shares its weights and has other parts."""
+    view = copy.copy(module)
+    view.__dict__["_modules"] = {**module.__dict__["_modules"], **parts}
+    return view

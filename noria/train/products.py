@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import torch
 from peft.tuners.lora import Linear as AdaptedLinear
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 
 from noria.train.attention import packed_attention
@@ -70,18 +71,23 @@ class _Rotated(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, scale: float, dtype: torch.dtype) -> torch.Tensor:
-        cos, sin = (part[:, None].float() * scale for part in (cos, sin))
-        ctx.save_for_backward(cos, sin)
-        ctx.kind = x.dtype
+        ctx.save_for_backward(cos, sin)  # the same of every layer, which what is made of them is not
+        ctx.kind, ctx.scale = x.dtype, scale
+        cos, sin = _scaled(cos, sin, scale)
         left, right = sin.chunk(2, -1)
         return _turned(x.transpose(1, 2), cos, left.neg(), right).to(dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         cos, sin = ctx.saved_tensors
+        cos, sin = _scaled(cos, sin, ctx.scale)
         left, right = sin.chunk(2, -1)
         into = _turned(gradients[0], cos, right, left.neg()).transpose(1, 2)
         return into.to(ctx.kind, memory_format=torch.contiguous_format), None, None, None, None
+
+
+def _scaled(cos: torch.Tensor, sin: torch.Tensor, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+    return cos[:, None].float() * scale, sin[:, None].float() * scale
 
 
 def _turned(x: torch.Tensor, cos: torch.Tensor, into_left: torch.Tensor, into_right: torch.Tensor) -> torch.Tensor:
@@ -92,6 +98,21 @@ def _turned(x: torch.Tensor, cos: torch.Tensor, into_left: torch.Tensor, into_ri
     turned[..., :half].addcmul_(x[..., half:], into_left)
     turned[..., half:].addcmul_(x[..., :half], into_right)
     return turned
+
+
+class _Gated(torch.autograd.Function):
+    """silu(gate) up (Shazeer 2020), which keeps nothing between the two."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(gate, up)
+        return functional.silu(gate).mul_(up)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        gate, up = ctx.saved_tensors
+        out = gradients[0]
+        return torch.ops.aten.silu_backward(out * up, gate), functional.silu(gate).mul_(out)
 
 
 def use_lean_products(model: torch.nn.Module, dtype: torch.dtype) -> None:
@@ -111,6 +132,8 @@ def use_lean_products(model: torch.nn.Module, dtype: torch.dtype) -> None:
     for module in model.modules():
         if type(module).__name__ in _ROTATING:
             module.forward = _attention_forward(module, dtype)
+        if type(module).__name__ in _GATED and type(module.act_fn).__name__ in ("SiLU", "SiLUActivation"):
+            module.forward = _gated_forward(module)
     norms: list[Any] = [m for m in model.modules() if type(m).__name__.endswith("RMSNorm") and hasattr(m, "variance_epsilon")]
     for norm in norms:
         norm.forward = _norm_forward(norm, dtype)
@@ -118,6 +141,33 @@ def use_lean_products(model: torch.nn.Module, dtype: torch.dtype) -> None:
 
 _ROTATING = ("LlamaAttention", "MistralAttention", "Qwen2Attention")
 """Layers that rotate queries and keys as they come out of their projections. Where they are given a mask they compute as they came."""
+
+
+_GATED = ("LlamaMLP", "MistralMLP", "Qwen2MLP")
+"""Feed-forward layers with a gate."""
+
+
+def _gated_forward(layer: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        gate, up = layer.gate_proj(x), layer.up_proj(x)
+        product = cast(torch.Tensor, _Gated.apply(gate, up))
+        with _made_again(product, lambda: functional.silu(gate.detach()).mul_(up.detach())):
+            return layer.down_proj(product)
+
+    return forward
+
+
+def _made_again(tensor: torch.Tensor, make: Callable[[], torch.Tensor]) -> saved_tensors_hooks:
+    """A context in which what would be kept of a tensor for the way back is made again there."""
+    place, size = tensor.data_ptr(), tensor.numel()
+
+    def pack(kept: torch.Tensor) -> torch.Tensor | torch.Size:
+        return kept.shape if kept.data_ptr() == place and kept.numel() == size else kept
+
+    def unpack(kept: torch.Tensor | torch.Size) -> torch.Tensor:
+        return kept if isinstance(kept, torch.Tensor) else make().view(kept)
+
+    return saved_tensors_hooks(pack, unpack)
 
 
 def _attention_forward(attention: Any, dtype: torch.dtype) -> Callable[..., Any]:

@@ -152,6 +152,7 @@ class Run:
         """What the stage wants to find again after a restart."""
         device = next(iter(self.parameters.values())).device
         products = config.precision
+        self.autocast_device = device.type
         self.autocast = torch.autocast(device.type, dtype=products) if products != torch.float32 else contextlib.nullcontext()
 
     def run(self, planned: int, on_progress: Callable[[Progress], None] | None = None) -> None:
@@ -275,13 +276,13 @@ class Run:
     def _gradients(self, step: Step, number: int) -> float:
         """Add the gradients of the step's mean loss, one micro-batch at a time; returns the loss."""
         total = 0.0
-        for index, micro in self.processes.part(list(enumerate(step.micro_batches))):
-            seed_draws(self.config.seed, number, index)
-            with self.autocast:
-                loss = micro(self.called)
-            mean = loss.total / step.weight
-            mean.backward()
-            total += mean.item()
+        with self.autocast:  # around all of them: weights are rounded once a step
+            for index, micro in self.processes.part(list(enumerate(step.micro_batches))):
+                seed_draws(self.config.seed, number, index)
+                mean = micro(self.called).total / step.weight
+                with torch.autocast(self.autocast_device, enabled=False):
+                    mean.backward()
+                total += mean.item()
         self.processes.sum_gradients(self.parameters.values())
         return self.processes.summed(total)
 

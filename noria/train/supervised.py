@@ -7,9 +7,10 @@ import torch
 
 from noria.model import Renderer
 from noria.schema import Message, ToolSpec
-from noria.train.attention import pack_row, token_logprobs
+from noria.train.attention import pack_row
 from noria.train.batches import Example
 from noria.train.objective import Loss
+from noria.train.output import token_logprobs
 
 
 class Supervised:

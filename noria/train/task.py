@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 
 from noria.data import Example
-from noria.engine.heads import DONE, SCRATCH, Input, cut_of
+from noria.engine.heads import DONE, Input, cut_of
 from noria.engine.heads.opening import TRANSITIONS
 from noria.engine.heads.runners import write_graph
 from noria.errors import ModelError
@@ -46,6 +46,7 @@ Report = Callable[[str, float, float], None]
 Say = Callable[[str], None]
 Watch = Callable[[int, float], None]
 """Told the number (from 1) and the score of each validation; what it raises ends the run."""
+SCRATCH = ".tuning"
 STEPS_WANTED, FEWEST_EPOCHS, MOST_EPOCHS = 2000, 3.0, 40.0
 CONTRAST_STEPS = 300
 FITTED = ("head", "contrast")

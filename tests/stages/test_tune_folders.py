@@ -213,9 +213,9 @@ def test_what_a_decoder_cannot_be_tuned_with_leaves_the_folder_free(tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("scratch", [".tuning", ".search", ".race"])
+@pytest.mark.parametrize("scratch", [".tuning", ".search", ".race", ".run"])
 def test_what_a_kill_left_is_told_as_unfinished(tmp_path: Path, scratch: str) -> None:
     claim(tmp_path, tmp_path / scratch, {"settings": {}, "files": []}, "noria tune")
     for opened in (open_head, lambda folder: open_folder(folder, "classify")):
-        with pytest.raises(ArtifactError, match="is not finished.*Run the same `noria tune` again"):
+        with pytest.raises(ArtifactError, match="is not finished.*Run the command that began it again"):
             opened(tmp_path)

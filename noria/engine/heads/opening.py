@@ -23,7 +23,7 @@ from noria.schema import Record
 from noria.store import write_file
 from noria.store.claim import begun
 
-NAME, DONE, SCRATCH = "head.json", "tuned.json", ".tuning"
+NAME, DONE = "head.json", "tuned.json"
 """What a prediction needs; written last, what was done; and what is there until then."""
 TRANSITIONS = "transitions.safetensors"
 CHUNK = 1024
@@ -37,7 +37,7 @@ def not_tuned(folder: Path) -> str:
 
 
 def _unfinished(folder: Path) -> ArtifactError:
-    return ArtifactError(f"'{folder}' is not finished: `{DONE}` is missing. Run the same `noria tune` again.")
+    return ArtifactError(f"'{folder}' is not finished: `{DONE}` is missing. Run the command that began it again; it goes on.")
 
 
 class HeadFile(Record):

@@ -100,6 +100,7 @@ def chat(*messages: dict[str, Any], **rest: Any) -> dict[str, Any]:
         ("chat", chat(USER, {**ANSWER, "train": "yes"}), r"`messages\[1\].train` is 'yes'; allowed: true, false"),
         ("chat", chat(USER, CALL, tools=[]) | {"tols": 1}, "unknown field `tols`; allowed: id, source, license, metadata, messages, tools, train"),
         ("tools", chat(USER, CALL, tools=[{**BOOK, "function": {"name": "eat"}}]), "name` is 'book'; the row's tools are: eat"),
+        ("tools", chat(USER, ANSWER, tools=[{**BOOK, "function": {"name": "eat out"}}]), "1 to 128 characters and no space; 'eat out' is none"),
         ("tools", chat(USER, RESULT, ANSWER), r"`messages\[1\].tool_call_id` is 'c1', which no call before it has"),
         ("tools", chat(USER, {**CALL, "tool_calls": [{"function": {"name": "book", "arguments": "{"}}]}), "arguments` is not JSON"),
         ("thumbs", {"prompt": "a", "completion": "b", "label": 1}, "field `label` is 1: Input should be a valid boolean"),

@@ -125,6 +125,7 @@ def test_an_incomplete_run_says_so() -> None:
         (line(""), "`id` is ''"),
         (line("a", expected={}), "unknown field `expected`"),
         (line("a", messages=[]), "`messages` must be a list"),
+        (line("a", tools=[{"type": "function", "function": {"name": "eat out"}}]), "no space; 'eat out' is none"),
         (line("a", messages=[{"role": "king"}]), "Message field `role` is 'king'"),
         (line("a", expect={}), "either `tool_calls` or `reply`"),
         (line("a", expect={"tool_calls": []}), "list of calls that is not empty"),

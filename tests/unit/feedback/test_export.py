@@ -9,7 +9,7 @@ import pytest
 from noria.data import read_chat, read_preferences, read_thumbs
 from noria.errors import DataError
 from noria.feedback import ExportReport, FeedbackConfig, export, export_artifact, read_report, task_path
-from noria.schema import Message
+from noria.schema import Message, ToolSpec
 from noria.store import ArtifactStore
 
 ALL = FeedbackConfig(evaluation_share=0)
@@ -193,6 +193,17 @@ def test_a_call_of_a_tool_that_was_not_offered_is_dropped(records: Any, make_cal
     records.log.add(turn.id, "demonstration", make_call("sing").to_openai(), "eva", "operator")
     assert run(records, tmp_path / "out").dropped == {"chat: a call of a tool that was not offered": 1}
     assert not (tmp_path / "out" / "train").exists()
+
+
+def test_a_tool_whose_name_no_call_could_carry_is_dropped_and_the_rest_can_be_read(records: Any, tmp_path: Path) -> None:
+    """Recorded before names were checked: a task file with it would be refused whole."""
+    conversation = records.conversation()
+    for name in ("find a day", "find"):
+        tools = [ToolSpec(name=name, parameters={"type": "object", "properties": {}})]
+        turn = records.turn(conversation, "hello", ["Hello."], tools)
+        records.log.add(turn.id, "thumb", True, "eva", "operator")
+    assert run(records, tmp_path / "out").dropped == {"thumbs: a tool whose name no call could carry": 1}
+    assert len(list(read_thumbs(task_path(tmp_path / "out", "train", "thumbs")))) == 1
 
 
 def test_personal_data_are_out_before_anything_is_written(records: Any, make_call: Any, tmp_path: Path) -> None:

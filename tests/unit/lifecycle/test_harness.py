@@ -6,7 +6,7 @@ import pytest
 
 from noria.errors import DataError
 from noria.evaluate.paired import holm
-from noria.lifecycle.harness import columns_of, told_of
+from noria.lifecycle.harness import columns_of, shared_columns, told_of
 
 
 def rows(of: str, *documents: dict[str, Any]) -> list[dict[str, Any]]:
@@ -34,6 +34,19 @@ def test_what_is_no_mean_over_documents_is_named_and_left_out(values: list[Any],
     assert columns_of(samples, {"a": {"acc,none": 1.0, "other,none": told}}) == ({"a/acc": {"0": 1.0, "1": 1.0}}, ["a/other"])
     with pytest.raises(DataError, match="a: no metric is a mean"):
         columns_of({"a": rows("none", *({"other": value} for value in values))}, {"a": {"other,none": told}})
+
+
+def test_a_metric_that_some_documents_have_is_their_mean() -> None:
+    samples = {"a": rows("none", {"acc": 1}, {"acc": 0, "f1": 0.5}, {"acc": 1, "f1": 1.0})}
+    columns, left_out = columns_of(samples, {"a": {"acc,none": 2 / 3, "f1,none": 0.75}})
+    assert (columns["a/f1"], left_out) == ({"1": 0.5, "2": 1.0}, [])
+
+
+def test_what_one_model_has_no_mean_of_is_compared_by_neither() -> None:
+    both = {"a/acc": {"0": 1.0, "1": 0.0}}
+    assert shared_columns([both | {"a/nll": {"0": 2.0, "1": 3.0}}, both]) == [both, both]
+    with pytest.raises(DataError, match="no metric in common"):
+        shared_columns([{"a/nll": {"0": 2.0, "1": 3.0}}, both])
 
 
 def test_a_single_document_is_told() -> None:

@@ -226,6 +226,54 @@ def test_the_worker_that_ends_later_finds_what_the_other_kept(tmp_path: Path) ->
     assert not (tmp_path / "out/.search").exists()
 
 
+def test_a_worker_that_slept_takes_part_in_what_was_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it knew of the trials of the search that failed meanwhile is of a file that is gone."""
+    out, at_work, ended = tmp_path / "out", threading.Event(), threading.Event()
+
+    def failing(settings: TaskConfig, folder: Path, report: Report, watch: Watch) -> Tuned:
+        if folder.name == "trial-3":
+            at_work.set()
+            ended.wait(60)
+        raise ModelError("The loss is nan.")
+
+    def stops(settings: TaskConfig, folder: Path, report: Report, watch: Watch) -> Tuned:
+        if folder.name == "trial-2":
+            raise KeyboardInterrupt
+        return made_up(by_rate)(settings, folder, report, watch)
+
+    def sleep(_seconds: float) -> None:
+        ended.set()
+        assert isinstance(first.exception(60), ModelError)
+        with pytest.raises(KeyboardInterrupt):
+            searched(out, stops)
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(searched, out, failing)
+        at_work.wait(60)
+        monkeypatch.setattr("noria.lifecycle.search.time.sleep", sleep)
+        found, _ = searched(out, failing)
+    trials = json.loads((out / "search.json").read_text())["trials"]
+    assert [trial["state"] for trial in trials] == ["complete", "complete", "fail", "fail"]
+    assert found.metrics["score"] == max(trial["score"] for trial in trials[:2])
+    with pytest.raises(ConfigError, match="`--search` was 4 and is 5"):
+        searched(out, failing, REQUEST | {"settings": {"--search": 5}})
+
+
+def test_a_kill_while_a_failed_search_is_given_up_leaves_no_old_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(settings: TaskConfig, folder: Path, report: Report, watch: Watch) -> Tuned:
+        raise ModelError("The loss is nan.")
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("noria.lifecycle.search.give_up", killed)
+        with pytest.raises(KeyboardInterrupt):
+            searched(tmp_path / "out", fails)
+    searched(tmp_path / "out", made_up(by_rate))
+    assert {trial["state"] for trial in json.loads((tmp_path / "out/search.json").read_text())["trials"]} == {"complete"}
+
+
 def test_workers_whose_trials_all_fail_leave_nothing(tmp_path: Path) -> None:
     at_once = threading.Barrier(2)
 

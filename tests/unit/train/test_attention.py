@@ -10,7 +10,8 @@ from transformers import PreTrainedModel
 
 from noria.testing.tiny_training import tiny_model
 from noria.train import attention
-from noria.train.attention import Rows, Segment, pack_row, packed_attention, token_logprobs, use_own_attention, use_packed_attention
+from noria.train.attention import Rows, Segment, pack_row, packed_attention, use_own_attention, use_packed_attention
+from noria.train.output import token_logprobs
 
 SHARED = tuple(range(10, 21))
 SEQUENCES = [(*SHARED, 30, 31, 32, 33), (5, 6, 7, 8), (*SHARED, 40, 41), (9, 1, 2, 3, 4, 5), (*SHARED, 30, 50, 51)]

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from torch.multiprocessing.reductions import StorageWeakRef
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from noria.testing.tiny_training import tiny_model
-from noria.train import attention
+from noria.train import attention, products
 from noria.train.attention import Segment, _blocks, packed_attention
-from noria.train.products import _Rotated, use_lean_products
+from noria.train.products import _Gated, _Rotated, use_lean_products
 
 
 def adapted_model() -> torch.nn.Module:
@@ -41,6 +42,26 @@ def test_what_learns_learns_the_same(make: Callable[[], torch.nn.Module], dtype:
     for name, gradient in gradients.items():
         assert gradient.dtype == torch.float32
         assert torch.linalg.norm(gradient - expected[name]) <= 2 * tolerance * torch.linalg.norm(expected[name])
+
+
+def test_what_a_gated_layer_multiplies_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is as wide as the gate, and made again on the way back (its gradients: the test above)."""
+    made: list[StorageWeakRef] = []
+
+    class Watched(_Gated):
+        @staticmethod
+        def forward(ctx: Any, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+            product = _Gated.forward(ctx, gate, up)
+            made.append(StorageWeakRef(product.untyped_storage()))
+            return product
+
+    monkeypatch.setattr(products, "_Gated", Watched)
+    model = tiny_model().train()
+    use_lean_products(model, torch.float32)
+    loss = model(input_ids=torch.arange(20)[None], labels=torch.arange(20)[None]).loss
+    assert len(made) == 2
+    assert all(ref.expired() for ref in made)
+    loss.backward()
 
 
 def test_layers_that_learn_are_left_alone() -> None:
