@@ -48,7 +48,7 @@ Watch = Callable[[int, float], None]
 """Told the number (from 1) and the score of each validation; what it raises ends the run."""
 SCRATCH = ".tuning"
 STEPS_WANTED, FEWEST_EPOCHS, MOST_EPOCHS = 2000, 3.0, 40.0
-CONTRAST_STEPS = 300
+CONTRAST_STEPS = 150
 FITTED = ("head", "contrast")
 """Methods that end with a classifier's last layer fitted to features."""
 MAX_MEASURED = 10

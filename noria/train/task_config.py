@@ -29,7 +29,7 @@ class TaskConfig(Section):
     batch: int = Field(default=32, ge=1)
     """Inputs of one step."""
     micro_batch_tokens: int = Field(default=4096, ge=16)
-    """Tokens that go through the model at once, padding included; bounds memory. Contrasts (also of embed) take a batch at once."""
+    """Tokens that go through the model at once, padding included; bounds memory. Contrasts (also of embed) keep the activations of a whole batch."""
     max_tokens: int | None = Field(default=None, ge=8)
     """Longest input; None: what the model reads, 512 at most. Longer texts are cut and counted, or read in windows (tag, answer)."""
     stride: int = Field(default=64, ge=0)

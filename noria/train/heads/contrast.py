@@ -7,6 +7,7 @@ its labels.
 
 import random
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn import functional
 
 from noria.engine.heads import Input
 from noria.train.heads.classify import Classify
+from noria.train.heads.head import PART_TOKENS, of_like_length
 from noria.train.heads.probe import read_features
 from noria.train.objective import Loss
 from noria.train.run import MicroBatch, Step
@@ -45,7 +47,7 @@ class ContrastSteps:
         return Step(micro_batches=[MicroBatch(self._loss, chosen)], weight=1.0, num_tokens=sum(len(one.token_ids) for one in chosen))
 
     def _loss(self, model: Any, inputs: Sequence[Input]) -> Loss:
-        features = read_features(self._head, model, inputs)
+        features = of_like_length(inputs, partial(read_features, self._head, model), PART_TOKENS)
         labels = torch.tensor([one.target for one in inputs], device=features.device)
         with torch.autocast(features.device.type, enabled=False):  # similarities are divided by a small temperature: they must be exact
             return Loss(total=contrastive_loss(features, labels))

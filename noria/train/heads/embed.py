@@ -8,6 +8,7 @@ same text.
 import json
 import random
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from noria.engine.heads import Embedder, Input
 from noria.engine.heads.embedder import POSITIVE, TEXT
 from noria.errors import ConfigError, DataError
 from noria.store import write_file
-from noria.train.heads.head import mean_vectors, padded
+from noria.train.heads.head import PART_TOKENS, mean_vectors, of_like_length, padded
 from noria.train.objective import Loss
 from noria.train.run import MicroBatch, Step
 
@@ -37,16 +38,20 @@ class Embed(Embedder):
 
     def loss(self, model: Any, inputs: Sequence[Input]) -> Loss:
         """Of whole rows: every text with its positive, and its negatives if it has some."""
-        batch = padded(inputs, self.tokenizer.pad_id, model.device, self.with_kinds)
-        hidden = model(**batch).last_hidden_state.float()
-        with torch.autocast(hidden.device.type, enabled=False):  # similarities are divided by a small temperature: they must be exact
-            vectors = mean_vectors(hidden, batch["attention_mask"])
+        vectors = of_like_length(inputs, partial(self._vectors, model), PART_TOKENS)
+        with torch.autocast(vectors.device.type, enabled=False):  # similarities are divided by a small temperature: they must be exact
             asked = [place for place, one in enumerate(inputs) if one.target == TEXT]
             given = [place for place, one in enumerate(inputs) if one.target != TEXT]
             own = {inputs[place].row: index for index, place in enumerate(given) if inputs[place].target == POSITIVE}
-            targets = torch.tensor([own[inputs[place].row] for place in asked], device=hidden.device)
+            targets = torch.tensor([own[inputs[place].row] for place in asked], device=vectors.device)
             scores = vectors[asked] @ vectors[given].T / TEMPERATURE
             return Loss(total=functional.cross_entropy(scores.masked_fill(_alike(inputs, given, targets), float("-inf")), targets, reduction="sum"))
+
+    def _vectors(self, model: Any, inputs: Sequence[Input]) -> torch.Tensor:
+        batch = padded(inputs, self.tokenizer.pad_id, model.device, self.with_kinds)
+        hidden = model(**batch).last_hidden_state.float()
+        with torch.autocast(hidden.device.type, enabled=False):
+            return mean_vectors(hidden, batch["attention_mask"])
 
 
 def _alike(inputs: Sequence[Input], given: Sequence[int], targets: torch.Tensor) -> torch.Tensor:

@@ -17,9 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from noria.engine.heads import Input
-from noria.engine.heads.reader import in_parts
 from noria.train.heads.classify import Classify
-from noria.train.heads.head import padded
+from noria.train.heads.head import of_like_length, padded
 
 STRENGTHS = (3.0, 10.0, 30.0, 100.0, 300.0)
 """Inverse strengths of the penalty that are tried, for features of length one; other methods start with `START_STRENGTH`."""
@@ -57,11 +56,7 @@ def read_features(head: Classify, model: Any, inputs: Sequence[Input]) -> torch.
 @torch.no_grad()
 def features_of(head: Classify, model: Any, inputs: Sequence[Input]) -> Features:
     """What the last layer reads of each input, in their order: (inputs, width)."""
-    order = sorted(range(len(inputs)), key=lambda index: len(inputs[index].token_ids))
-    found = [read_features(head, model, part).cpu() for part in in_parts([inputs[index] for index in order], MAX_TOKENS)]
-    features = np.empty((len(inputs), found[0].shape[-1]), dtype=np.float32)
-    features[order] = torch.cat(found).numpy()
-    return features
+    return of_like_length(inputs, lambda part: read_features(head, model, part).cpu(), MAX_TOKENS).numpy()
 
 
 def some_of_each(inputs: Sequence[Input], count: int, seed: int) -> list[Input]:

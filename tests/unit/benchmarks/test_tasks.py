@@ -39,3 +39,19 @@ def test_parts_of_one_commit_and_like_options_are_one_table(tasks: ModuleType, t
     both = figures | {"eprstmt_mean": 0.8}
     assert tasks.command_of(second, both) == "python benchmarks/tasks.py --data d --only eprstmt tnews --seeds 3"
     assert "--only" not in tasks.command_of(second, {f"{name}_mean": 1.0 for name in tasks.SETS})
+
+
+@pytest.mark.parametrize(
+    ("tags", "whole"),
+    [
+        ("O S-ORG B-ORG E-ORG O", True),
+        ("B-ORG M-ORG E-ORG B-TITLE E-TITLE", True),
+        ("B-ORG M-ORG", False),
+        ("M-ORG E-ORG", False),
+        ("B-ORG O", False),
+        ("B-ORG M-TITLE E-TITLE", False),
+        ("B-ORG B-ORG E-ORG", False),
+    ],
+)
+def test_rows_that_break_their_scheme_are_known(tasks: ModuleType, tags: str, whole: bool) -> None:
+    assert tasks._is_whole(tags.split()) == whole
