@@ -1,6 +1,6 @@
 """A search for settings that is killed beside one that is not, and the settings it finds beside those of plain tuning.
 
-    python benchmarks/search_kills.py --data ../shared/data/banking77 [--trials 20] [--kills 5] [--epochs 5] [--seed 0]
+    python benchmarks/search_kills.py --data ../shared/data [--trials 20] [--kills 5] [--epochs 5] [--seed 0]
 
 Ten rows of each class of Banking77 are learnt from and 1,000 other training rows choose; the number of passes is fixed, so that no clock decides
 what a trial finds. The same search runs twice: left alone, and killed (SIGKILL) at random moments and begun again. Are the trials the same, their
@@ -27,9 +27,9 @@ NORIA = [sys.executable, "-m", "noria.cli.main"]
 
 
 def write_sides(data: Path, work: Path, seed: int) -> dict[str, Path]:
-    learnt, _, test = banking77_10(data.parent, seed)
+    learnt, _, test = banking77_10(data, seed)
     taken = {row["text"] for row in learnt}
-    others = [row for row in read_csv(data / "train.csv") if row["text"] not in taken]
+    others = [row for row in read_csv(data / "banking77/train.csv") if row["text"] not in taken]
     sides = {"train": learnt, "dev": random.Random(seed).sample(others, NUM_CHOOSING), "test": test}
     files = {side: work / f"{side}.jsonl" for side in sides}
     for side, rows in sides.items():
@@ -42,17 +42,17 @@ def told(*arguments: str) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def killed(command: list[str], done: Path, seconds: float, kills: int, rng: random.Random) -> None:
-    """Run the command to its end, killed `kills` times at moments of which one lies in each equal part of `seconds`, what it takes undisturbed."""
+def killed(command: list[str], seconds: float, kills: int, rng: random.Random) -> None:
+    """Run the command to its end, killed `kills` times, each after 0.3 to 1 of the `kills`th part of `seconds`, what it takes undisturbed."""
     for number in range(kills):
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            process.wait(rng.uniform(0.3, 1.0) * seconds / kills)
+            code = process.wait(rng.uniform(0.3, 1.0) * seconds / kills)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        if done.is_file():
-            raise SystemExit(f"The search was done before kill {number + 1} of {kills}. Give more `--trials`.")
+        else:
+            raise SystemExit(f"The search ended with {code} before kill {number + 1} of {kills}.")
     subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
 
 
@@ -69,7 +69,7 @@ def weights(folder: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with train.csv and test.csv")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the public sets")
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--epochs", type=float, default=5.0)
@@ -84,7 +84,7 @@ def main() -> None:
         begin = time.monotonic()
         subprocess.run([*search, "--out", str(work / "whole")], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         seconds = time.monotonic() - begin
-        killed([*search, "--out", str(work / "cut")], work / "cut" / "tuned.json", seconds, options.kills, random.Random(options.seed))
+        killed([*search, "--out", str(work / "cut")], seconds, options.kills, random.Random(options.seed))
         whole, cut = trials(work / "whole"), trials(work / "cut")
         plain = told(*tune, "--out", str(work / "plain"))
         models = "--model", str(work / "whole"), "--against", str(work / "plain")

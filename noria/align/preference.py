@@ -84,6 +84,7 @@ class KahnemanTversky:
             mismatched = sequence_logprobs(model, examples, (1,))[:, 0]
             reference = torch.tensor([e.reference[1] for e in examples], device=mismatched.device)
             divergence = (mismatched - reference).mean().clamp(min=0)
+        torch.clear_autocast_cache()  # weights rounded without gradients would be taken again with them by some versions of torch
         logprobs = sequence_logprobs(model, examples, (0,))[:, 0]
         reward = logprobs - torch.tensor([e.reference[0] for e in examples], device=logprobs.device)
         sign = torch.tensor([1.0 if e.label else -1.0 for e in examples], device=logprobs.device)

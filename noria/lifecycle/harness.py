@@ -69,7 +69,7 @@ def measure_harness(
     columns = shared_columns([one.columns for one in ran])
     left_out = sorted({name for one in ran for name in [*one.left_out, *one.columns]} - columns[0].keys())
     if left_out:
-        say(f"Left out, since they are no mean over documents: {', '.join(left_out)}.")
+        say(f"Left out, since they are no mean over documents{' of both models' if against else ''}: {', '.join(left_out)}.")
     report = {"task": task, "model": model, "data": str(folder or ""), "limit": limit, **told_of(columns), "left_out": left_out}
     report |= ran[0].about
     if against is not None:
@@ -80,21 +80,16 @@ def measure_harness(
 
 
 def shared_columns(columns: Sequence[Columns]) -> list[Columns]:
-    """The metrics that every model has a value of: infinity on one document takes a metric from one of them. Raises DataError where none is left."""
-    names = [name for name in columns[0] if all(name in side for side in columns)]
+    """The metrics that every model has on the same documents: infinity on one takes a metric from a model. Raises DataError where none is left."""
+    names = [name for name, values in columns[0].items() if all(list(side.get(name, {})) == list(values) for side in columns)]
     if not names:
-        raise DataError("The two models have no metric in common that is a mean of the documents' values. Choose another task.")
+        raise DataError("The two models have no metric in common that is a mean of the same documents' values. Choose another task.")
     return [{name: side[name] for name in names} for side in columns]
 
 
 def told_of(columns: Sequence[Columns]) -> dict[str, Any]:
-    """The report on one model's columns, or on those of two with the same metrics: the later one first.
-
-    Raises DataError where they are of other documents.
-    """
+    """The report on one model's columns, or on those of two with the same metrics and documents: the later one first."""
     found, earlier = columns[0], columns[1] if len(columns) > 1 else None
-    if earlier is not None and any(list(values) != list(earlier[name]) for name, values in found.items()):
-        raise DataError("The two models have values of other documents, so they cannot be compared. Look at how the task makes its metrics.")
     main = next(iter(found))
     made = {name: _counted(name, [side[name] for side in columns]) for name in found}
     report: dict[str, Any] = {"n": len(found[main]), "main": main, "n_of": {name: len(values) for name, values in found.items()}}
@@ -170,11 +165,11 @@ def _ran(base: BaseModel, names: Sequence[str], manager: Any, limit: int | None)
 def columns_of(samples: dict[str, list[dict[str, Any]]], results: dict[str, dict[str, Any]]) -> tuple[Columns, list[str]]:
     """The values of the documents by task, metric and filter, from the harness's `samples`, and the metrics that are left out.
 
-    A metric is kept if each document that has it has a number and the harness's own figure, in `results`, is their mean: the same sums make an
+    A metric is kept if two documents or more have it, each a number, and the harness's own figure, in `results`, is their mean: the same sums make an
     interval and a comparison of it then.
 
     Raises:
-        DataError: no metric is such, or a task has a single document.
+        DataError: no metric is such.
     """
     kept: Columns = {}
     left_out: list[str] = []
@@ -186,14 +181,12 @@ def columns_of(samples: dict[str, list[dict[str, Any]]], results: dict[str, dict
             for metric in dict.fromkeys(metric for row in documents for metric in row["metrics"]):
                 name = f"{task}/{metric}" + ("" if of == "none" else f" ({of})")
                 having = [row for row in documents if metric in row["metrics"]]
-                if _is_mean([row.get(metric) for row in having], results[task].get(f"{metric},{of}")):
+                if len(having) > 1 and _is_mean([row.get(metric) for row in having], results[task].get(f"{metric},{of}")):
                     kept[name] = {str(row["doc_id"]): float(row[metric]) for row in having}
                 else:
                     left_out.append(name)
     if not kept:
-        raise DataError(f"{', '.join(samples)}: no metric is a mean of the documents' values, so nothing can be compared. Choose another task.")
-    if single := next((name for name, values in kept.items() if len(values) < 2), None):
-        raise DataError(f"{single} has a single document; an interval needs two or more. Give the task more documents.")
+        raise DataError(f"{', '.join(samples)}: no metric is a mean of the values of two documents or more. Choose another task, or more documents.")
     return kept, left_out
 
 

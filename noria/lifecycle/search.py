@@ -31,7 +31,7 @@ from noria.train.task import DONE, Report, Say, Tuned, Watch
 from noria.train.task_config import TaskConfig
 
 SCRATCH, NAME, PICTURE = ".search", "search.json", "search.svg"
-DATABASE = "trials.db"
+DATABASE, LOCK = "trials.db", "next.lock"
 LOOK_AGAIN_SECONDS = 0.2
 Try = Callable[[TaskConfig, Path, Report, Watch], Tuned]
 """Tunes with these settings into this folder."""
@@ -65,7 +65,7 @@ def search(config: TaskConfig, space: Space, num_trials: int, request: Mapping[s
                 return Tuned(folder=out, metrics=told["metrics"])
             refuse_other(out, claimed(scratch), request)
             if study is None or claim_mark(scratch) != mark:  # a search that failed was begun anew while we slept
-                study, mark = _study(scratch, space), claim_mark(scratch)
+                study, mark, trial = _study(scratch, space), claim_mark(scratch), None
             _drop_losers(study, scratch)
             if trial is not None:
                 say(_sentence(study, trial.number, num_trials))
@@ -89,7 +89,7 @@ def search(config: TaskConfig, space: Space, num_trials: int, request: Mapping[s
 @contextmanager
 def _alone(out: Path, scratch: Path) -> Generator[None]:
     """Workers choose their trials, and end the search, one after the other. Raises ModelError where another one ended it without a result."""
-    lock = FileLock(scratch / "next.lock", timeout=0, is_singleton=False)
+    lock = FileLock(scratch / LOCK, timeout=0, is_singleton=False)
     while is_claimed(scratch):  # a lock makes its folder anew where the search was ended while we waited
         with suppress(Timeout):
             lock.acquire()
@@ -97,7 +97,9 @@ def _alone(out: Path, scratch: Path) -> Generator[None]:
         time.sleep(LOOK_AGAIN_SECONDS)
     try:
         if not is_claimed(scratch) and not (out / DONE).is_file():
-            _remove(out, scratch)
+            for remove in ((scratch / LOCK).unlink, scratch.rmdir, out.rmdir):  # what our lock made anew, and nothing of a worker that begins
+                with suppress(OSError):
+                    remove()
             raise ModelError(f"None of the trials could be trained. Another worker on '{out}' told why.")
         yield
     finally:

@@ -106,7 +106,10 @@ class ToolSpec(Record):
     effect: Effect = "reads"
 
     def check_name(self) -> None:
-        """Refuse a name that a call could not carry. Told where a tool is new; what has been recorded is read as it is. Raises DataError."""
+        """Refuse a name that a call could not carry. Told where a tool is new, and of files.
+
+        What a project has recorded is read as it is. Raises DataError.
+        """
         if not re.fullmatch(r"\S{1,128}", self.name):
             raise DataError(f"The name of a tool has 1 to 128 characters and no space; {self.name!r:.140} is none.")
 

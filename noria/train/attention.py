@@ -20,8 +20,9 @@ from noria.errors import ModelError
 NAME = "noria_packed"
 BLOCK = 256
 """Queries that attend at once."""
-MAX_KEPT_BYTES = 12 << 20
-"""Probabilities of one layer up to which they are kept for the backward pass: those of a row of some 1,000 tokens of a small model in bf16."""
+MAX_KEPT_BYTES, MAX_KEPT_BYTES_OF_ROWS = 12 << 20, 24 << 20
+"""Probabilities of one layer up to which they are kept for the backward pass: of a small model in bf16, those of an example of some 1,000 tokens; of
+rows of one length, twice as many, since they are the same at every step."""
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,7 @@ class _AttendRows(torch.autograd.Function):
             out[:, :, here] = torch.bmm(shares, values[:, :end]).view(out[:, :, here].shape)
             if kept is not None:
                 kept.append(shares)
-                kept = kept if sum(part.nbytes for part in kept) <= MAX_KEPT_BYTES else None
+                kept = kept if sum(part.nbytes for part in kept) <= MAX_KEPT_BYTES_OF_ROWS else None
         ctx.save_for_backward(queries, keys, values, *(kept or ()))
         ctx.layout = groups, rows, causal, kept is not None
         return _unbatched(out, groups).transpose(1, 2)

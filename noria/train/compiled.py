@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from noria.train.attention import Rows, packed_attention
 from noria.train.dropout import draws, dropped
@@ -91,6 +92,11 @@ class _Compiled:
         def forward(hidden_states: torch.Tensor, *arguments: Any, **named: Any) -> Any:
             if not layer.training:
                 return own(hidden_states, *arguments, **named)
+            if getattr(layer, "gradient_checkpointing", False):  # which transformers heeds in the class's forward pass alone
+                return checkpoint(computed, hidden_states, use_reentrant=False, **named)
+            return computed(hidden_states, **named)
+
+        def computed(hidden_states: torch.Tensor, **named: Any) -> torch.Tensor:
             first, second = self.form.weights(layer)
             rotation, segments = named.get("position_embeddings"), named.get("segments")
             kept = draws(hidden_states, self.dropout), draws(hidden_states, self.dropout)

@@ -1,10 +1,11 @@
-"""Dropout on what goes into the residual stream (Srivastava et al. 2014; Vaswani et al. 2017), for architectures whose configuration has none.
+"""Dropout (Srivastava et al. 2014): a model's own, drawn faster, or on what goes into the residual stream where its configuration has none.
 
 On a processor torch draws one number after the other, which took a quarter of a step: here a byte is drawn for each value (SFC64), from a seed that
 torch draws, and compared with a threshold. The share is therefore a multiple of 1/256, from 1/256 to 255/256; what stays is scaled by that share.
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,20 @@ def use_dropout(model: Any, share: float) -> None:
     for name, module in model.named_modules():
         if _INTO_RESIDUAL.search(name):
             module.register_forward_hook(drop)
+
+
+def draw_faster(model: torch.nn.Module) -> None:
+    """Let the dropout layers that a model has draw as here; the dropout inside of its attention is torch's own."""
+    layers: list[Any] = [module for module in model.modules() if type(module) is torch.nn.Dropout]
+    for layer in layers:
+        layer.forward = _drawing(layer)
+
+
+def _drawing(layer: torch.nn.Dropout) -> Callable[[torch.Tensor], torch.Tensor]:
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        return dropped(x, draws(x, layer.p), layer.p) if layer.training else x
+
+    return forward
 
 
 def draws(like: torch.Tensor, share: float) -> torch.Tensor | None:

@@ -1,8 +1,8 @@
 """The layers below the learning ones, computed once a sequence.
 
 With `top_layers` the lower layers of a decoder never change, and neither does what they make of a sequence. In: a decoder with packed attention.
-Out: something to call in its place, which keeps the hidden states at the border and runs only the layers above. An epoch then costs the work of
-the learning layers alone. Losses and gradients are those of the whole decoder.
+Out: what stands in its place where log-probabilities are asked for; it keeps the hidden states at the border and runs only the layers above. An epoch
+then costs the work of the learning layers alone. Losses and gradients are those of the whole decoder, or it is refused.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,14 @@ from typing import Any, cast
 import torch
 from transformers import PreTrainedModel
 
+from noria.errors import ModelError
 from noria.train.attention import Segment
 from noria.train.output import with_parts
 
 MAX_KEPT_BYTES = 3 << 30
 """What is kept at most; sequences beyond it go through the lower layers each time."""
+NUM_CHECKED = 4
+"""Tokens by which it is seen whether a decoder can be parted."""
 
 
 class TopLayers:
@@ -23,6 +26,9 @@ class TopLayers:
 
     Args:
         num_frozen: how many of the first layers never change.
+
+    Raises:
+        ModelError: a decoder that does more before and behind its layers than can be done once (positions, scales, a norm of another name).
     """
 
     def __init__(self, model: PreTrainedModel, num_frozen: int) -> None:
@@ -33,11 +39,21 @@ class TopLayers:
         self._upper = with_parts(decoder, layers=layers[num_frozen:])
         self._kept: dict[tuple[int, ...], torch.Tensor] = {}
         self._num_bytes = 0
+        self._check(decoder)
 
     def base_model(self, *, input_ids: torch.Tensor, segments: Sequence[Segment], **rest: Any) -> Any:
         tokens = cast(list[int], input_ids[0].tolist())
         hidden = torch.cat([self._states(tokens, segment) for segment in segments])
         return self._upper(inputs_embeds=hidden[None], segments=segments, **rest)
+
+    @torch.no_grad()
+    def _check(self, decoder: Any) -> None:
+        tokens, segments = torch.arange(NUM_CHECKED, device=self.device)[None], [Segment(0, NUM_CHECKED)]
+        asked: Any = {"input_ids": tokens, "position_ids": tokens, "use_cache": False, "segments": segments}
+        whole, parted = (one(**asked).last_hidden_state for one in (decoder, self.base_model))
+        self._kept, self._num_bytes = {}, 0
+        if not torch.allclose(whole, parted, rtol=1e-2, atol=1e-2 * float(whole.abs().max())):
+            raise ModelError(f"Model type {decoder.config.model_type!r} cannot be parted for `top_layers`. Leave it out.")
 
     def _states(self, tokens: Sequence[int], segment: Segment) -> torch.Tensor:
         """Hidden states of a segment at the border: (time, dim)."""

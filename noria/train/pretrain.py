@@ -260,7 +260,7 @@ def prepare_model(model: Any, config: PretrainConfig) -> torch.dtype:
     if not model.config.is_encoder_decoder:
         use_packed_attention(model)
     dtype = dtype_of(config.precision, training_device())
-    use_lean_products(model, dtype)
+    use_lean_products(model, dtype, config.checkpoint_activations)
     use_dropout(model, config.dropout)
     if compiles(config.compile, config.minutes):
         use_compiled_layers(model, dtype, config.dropout)

@@ -1,7 +1,8 @@
-"""The matrix products and norms of a training run, with nothing computed twice.
+"""The matrix products and norms of a training run, with little computed or kept twice.
 
 In: a model ready to learn. Out: the same model, whose frozen weights are rounded once to the precision of the products instead of at every use,
-whose adapters add to a layer's output where it stands, and whose norms take few passes over memory. Values and gradients of an adapted layer are
+whose adapters add to a layer's output where it stands, and whose norms take few passes over memory; what costs little is made again on the way back
+instead of kept. Values and gradients of an adapted layer are
 those of `x W^T + s (x A^T) B^T` (Hu et al. 2021).
 """
 
@@ -115,10 +116,13 @@ class _Gated(torch.autograd.Function):
         return torch.ops.aten.silu_backward(out * up, gate), functional.silu(gate).mul_(out)
 
 
-def use_lean_products(model: torch.nn.Module, dtype: torch.dtype) -> None:
+def use_lean_products(model: torch.nn.Module, dtype: torch.dtype, recomputed: bool = False) -> None:
     """Let every linear layer with frozen weights compute in `dtype`, its adapter included, and norms in few passes over memory.
 
     Linear layers that learn are left as they are.
+
+    Args:
+        recomputed: whether whole layers are computed again on the way back (`checkpoint_activations`).
     """
     adapted: list[Any] = [m for m in model.modules() if isinstance(m, AdaptedLinear)]
     linear: list[Any] = [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
@@ -133,7 +137,7 @@ def use_lean_products(model: torch.nn.Module, dtype: torch.dtype) -> None:
         if type(module).__name__ in _ROTATING:
             module.forward = _attention_forward(module, dtype)
         if type(module).__name__ in _GATED and type(module.act_fn).__name__ in ("SiLU", "SiLUActivation"):
-            module.forward = _gated_forward(module)
+            module.forward = _gated_forward(module, recomputed)
     norms: list[Any] = [m for m in model.modules() if type(m).__name__.endswith("RMSNorm") and hasattr(m, "variance_epsilon")]
     for norm in norms:
         norm.forward = _norm_forward(norm, dtype)
@@ -147,10 +151,12 @@ _GATED = ("LlamaMLP", "MistralMLP", "Qwen2MLP")
 """Feed-forward layers with a gate."""
 
 
-def _gated_forward(layer: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+def _gated_forward(layer: Any, recomputed: bool) -> Callable[[torch.Tensor], torch.Tensor]:
     def forward(x: torch.Tensor) -> torch.Tensor:
         gate, up = layer.gate_proj(x), layer.up_proj(x)
         product = cast(torch.Tensor, _Gated.apply(gate, up))
+        if recomputed:  # nothing of the layer is kept then, but what a context of ours would hold
+            return layer.down_proj(product)
         with _made_again(product, lambda: functional.silu(gate.detach()).mul_(up.detach())):
             return layer.down_proj(product)
 

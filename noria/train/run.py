@@ -152,7 +152,6 @@ class Run:
         """What the stage wants to find again after a restart."""
         device = next(iter(self.parameters.values())).device
         products = config.precision
-        self.autocast_device = device.type
         self.autocast = torch.autocast(device.type, dtype=products) if products != torch.float32 else contextlib.nullcontext()
 
     def run(self, planned: int, on_progress: Callable[[Progress], None] | None = None) -> None:
@@ -169,7 +168,7 @@ class Run:
             if point is None:
                 self._back_to_the_last_checkpoint()
                 continue
-            if self.step % max(1, planned // REVIEWS) == 0:
+            if self.step % max(1, num_steps // REVIEWS) == 0:
                 num_steps = self.num_steps = self._within_the_time(planned)
             point |= self._validated(num_steps)
             if self._is_past_its_best():
@@ -276,13 +275,13 @@ class Run:
     def _gradients(self, step: Step, number: int) -> float:
         """Add the gradients of the step's mean loss, one micro-batch at a time; returns the loss."""
         total = 0.0
-        with self.autocast:  # around all of them: weights are rounded once a step
-            for index, micro in self.processes.part(list(enumerate(step.micro_batches))):
-                seed_draws(self.config.seed, number, index)
-                mean = micro(self.called).total / step.weight
-                with torch.autocast(self.autocast_device, enabled=False):
-                    mean.backward()
-                total += mean.item()
+        for index, micro in self.processes.part(list(enumerate(step.micro_batches))):
+            seed_draws(self.config.seed, number, index)
+            with self.autocast:
+                loss = micro(self.called)
+            mean = loss.total / step.weight
+            mean.backward()
+            total += mean.item()
         self.processes.sum_gradients(self.parameters.values())
         return self.processes.summed(total)
 

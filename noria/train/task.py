@@ -27,6 +27,7 @@ from noria.model.precision import dtype_of, products_in
 from noria.store import claim, finished, hardware, versions, write_file
 from noria.train import checkpoint
 from noria.train.curve import draw
+from noria.train.dropout import draw_faster
 from noria.train.heads import Head, InputSteps
 from noria.train.heads.answer import Answer
 from noria.train.heads.classify import Classify, named
@@ -106,6 +107,7 @@ def tune(
     keep_freed_memory()
     head = head_of(config, task, base, train)
     model = new_model(config, head, base)
+    draw_faster(model)
     check_method(config, head, model)
     claim(out, out / SCRATCH, request, "noria tune")
     chosen_by = HeldOut.of(head, held_out[1], score)
@@ -146,7 +148,7 @@ class _Work:
             fit(head, model, self._features(head, model, read), [one.target for one in read], START_STRENGTH)
         learning = with_method(model, self.config)
         run = self._run(head, learning, [one for one in inputs if head.weight([one])])
-        run.run(run.num_steps or 1, partial(_told, self.report))
+        run.run(run.kept.get("wanted", run.num_steps), partial(_told, self.report))
         metrics = _finished(run) | self._measured(head, learning)
         return merged(learning), metrics
 
@@ -187,7 +189,7 @@ class _Work:
             wanted = max(1, round(self.config.epochs * steps.per_epoch)) if self.config.epochs else CONTRAST_STEPS
             run.num_steps = _planned(run, wanted, left)
         self.say(f"{num_rows:,} rows to learn from: {run.num_steps:,} steps of contrasts, then the last layer.")
-        run.run(run.num_steps, partial(_told, self.report))
+        run.run(run.kept.get("wanted", run.num_steps), partial(_told, self.report))
         return _finished(run)
 
     def _in_time(self, head: Classify, model: Any, inputs: Sequence[Input], share: float, num_scorings: int = 0) -> Sequence[Input]:
@@ -272,7 +274,8 @@ def _watched(run: Run, watch: Watch, found: dict[str, float]) -> dict[str, float
 
 
 def _planned(run: Run, wanted: int, seconds: float | None) -> int:
-    """The steps wanted, or as many as the seconds allow at the speed of a few; the run keeps what it may take."""
+    """The steps wanted, or as many as the seconds allow at the speed of a few. The run keeps what it may take, and what it takes if there is time."""
+    run.kept["wanted"] = wanted
     if seconds is None:
         return wanted
     began = time.monotonic()

@@ -9,6 +9,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from noria.testing.tiny_training import tiny_model
+from noria.train import compiled as module
 from noria.train.attention import Rows, Segment, use_packed_attention
 from noria.train.compiled import can_compile, compiles, use_compiled_layers
 from noria.train.dropout import use_dropout
@@ -42,6 +43,19 @@ def two_documents() -> Rows:
 
 
 SEGMENTS = {"rows": Rows(10), "documents": two_documents(), "prefix": [Segment(0, 8), Segment(8, 12, (0, 8)), Segment(12, 20, (0, 8))]}
+
+
+def test_layers_that_are_to_be_computed_again_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, times = tiny_model(), []
+    use_packed_attention(model)
+    _, expected = hidden_and_gradients(copy.deepcopy(model))
+    assert use_compiled_layers(model, torch.float32, 0.0)
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    monkeypatch.setattr(module, "draws", lambda *_: times.append(1))
+    _, gradients = hidden_and_gradients(model)
+    assert len(times) == 2 * 2 * model.config.num_hidden_layers, "twice a layer, forward and on the way back"
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected[name], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("segments", SEGMENTS)

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import BertConfig, BertModel
 
 from noria.model import Shape, make_config, new_model
-from noria.train.dropout import draws, dropped, use_dropout
+from noria.train import dropout as module
+from noria.train.dropout import draw_faster, draws, dropped, use_dropout
 
 WRITERS = {"llama": 5, "gpt2": 5, "bert": 5, "modernbert": 5, "t5": 11}
 """The embeddings and, for each of two layers, attention and feed-forward; T5 has two stacks, and attention across in the second."""
@@ -22,6 +24,20 @@ def test_every_way_into_the_stream_is_dropped(architecture: Any) -> None:
     assert sum(len(module._forward_hooks) for module in model.modules()) == WRITERS[architecture]
     torch.testing.assert_close(model.eval()(**tokens)[0], before)
     assert not torch.allclose(model.train()(**tokens)[0], before)
+
+
+def test_the_dropout_that_a_model_has_is_drawn_here_while_it_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = BertModel(BertConfig(vocab_size=60, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32))
+    tokens = torch.tensor([[5, 6, 7, 8]])
+    before = model.eval()(tokens).last_hidden_state
+    draw_faster(model)
+    times: list[float] = []
+    monkeypatch.setattr(module, "draws", lambda like, share: (times.append(share), draws(like, share))[1])
+    torch.testing.assert_close(model.eval()(tokens).last_hidden_state, before)
+    assert not times
+    assert not torch.allclose(model.train()(tokens).last_hidden_state, before)
+    assert times == [0.1] * 5, "the embeddings and, for each of two layers, attention and feed-forward"
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5])

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from transformers import OPTConfig, OPTForCausalLM
 
+from noria.errors import ModelError
 from noria.testing.tiny_training import tiny_model
 from noria.train import Example, Supervised
 from noria.train import frozen as module
@@ -54,9 +56,18 @@ def test_a_known_sequence_does_not_go_through_the_lower_layers_again() -> None:
     model = tiny_model()
     use_packed_attention(model)
     passes = []
-    model.get_decoder().layers[0].register_forward_hook(lambda *_: passes.append(1))
     learner = TopLayers(model, 1)
+    model.get_decoder().layers[0].register_forward_hook(lambda *_: passes.append(1))
     Supervised().loss(learner, examples())
     first = len(passes)
     Supervised().loss(learner, examples())
     assert first == len(passes) == 5  # four sequences and their shared beginning
+
+
+def test_a_decoder_that_adds_positions_before_its_layers_is_refused() -> None:
+    """They would be added twice."""
+    sizes = {"hidden_size": 16, "ffn_dim": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "word_embed_proj_dim": 16}
+    model = OPTForCausalLM(OPTConfig(vocab_size=60, max_position_embeddings=64, **sizes)).eval()
+    use_packed_attention(model)
+    with pytest.raises(ModelError, match="'opt' cannot be parted for `top_layers`"):
+        TopLayers(model, 1)

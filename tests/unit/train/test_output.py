@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, CohereConfig, GPT2Config, GraniteConfig, OPTConfig, PhiConfig, PretrainedConfig
 
+from noria.testing.tiny_training import tiny_model
 from noria.train import output
 from noria.train.attention import pack_row, use_packed_attention
 
@@ -67,3 +69,22 @@ def test_log_probabilities_are_those_of_the_models_own_logits(monkeypatch: pytes
     (found * factors).sum().backward()
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.grad, wanted.get(name), atol=1e-4, rtol=1e-4)
+
+
+def test_no_logits_are_kept_for_the_way_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[StorageWeakRef] = []
+    own = functional.cross_entropy
+
+    def watched(logits: torch.Tensor, *arguments: Any, **named: Any) -> torch.Tensor:
+        made.append(StorageWeakRef(logits.untyped_storage()))
+        return own(logits, *arguments, **named)
+
+    monkeypatch.setattr(output, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(functional, "cross_entropy", watched)
+    model = tiny_model()
+    use_packed_attention(model)
+    tokens = list(range(3, 43))
+    found = output.token_logprobs(model, pack_row([tokens], [[1.0] * 40], [0]))
+    assert len(made) == 3
+    assert all(ref.expired() for ref in made)
+    found.sum().backward()
