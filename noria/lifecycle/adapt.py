@@ -31,7 +31,7 @@ from noria.model.registry import CHINESE_ENCODER, DEFAULT_ENCODER
 from noria.store import sizes
 from noria.train import TuneConfig
 from noria.train.heads.opening import head_of, new_model
-from noria.train.methods import check_method
+from noria.train.methods import check_method, num_learning, with_method
 from noria.train.sentences import SentenceEncoder
 from noria.train.task import Report, Say, Tuned, Watch, tune
 from noria.train.task_config import TaskConfig
@@ -231,7 +231,7 @@ def _space(config: TaskConfig, task: HeadTask, base: BaseModel, train: tuple[Pat
     head = head_of(config, task, base, train)
     model = new_model(config, head, base)
     check_method(config, head, model)
-    return space_of(config, task, sum(p.numel() for p in model.parameters()))
+    return space_of(config, task, num_learning(with_method(model, config)))
 
 
 def head_task(task: str) -> HeadTask:

@@ -22,11 +22,11 @@ class Space:
     default: Mapping[str, Any]
 
 
-def space_of(config: TaskConfig, task: str, num_parameters: int) -> Space:
+def space_of(config: TaskConfig, task: str, num_learning: int) -> Space:
     """The space of a task and a method.
 
     Args:
-        num_parameters: of the model with its head, by which the default rate is derived.
+        num_learning: weights that learn, by which the default rate is derived.
 
     Raises:
         ConfigError: nothing that is drawn would be read.
@@ -45,7 +45,7 @@ def space_of(config: TaskConfig, task: str, num_parameters: int) -> Space:
         "crf": task == "tag",
         "label_smoothing": task == "classify" and config.method != "contrast",
     }
-    rate = config.learning_rate or default_rate(config.method, num_parameters)
+    rate = config.learning_rate or default_rate(config.method, num_learning)
     default = {name: rate if name == "learning_rate" else getattr(config, name) for name, is_read in read.items() if is_read}
     return Space(ranges={name: _range(name, value) for name, value in default.items()}, default=default)
 

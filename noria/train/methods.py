@@ -115,8 +115,7 @@ def merged(model: Any) -> Any:
 def learning_parameters(model: Any, config: TaskConfig) -> list[dict[str, Any]]:
     """AdamW's groups: matrices decay and vectors do not, new layers learn faster, and with `gradual` lower layers begin later (`begins`)."""
     plain = model.get_base_model() if hasattr(model, "peft_config") else model
-    size = sum(p.numel() for p in plain.parameters())
-    rate = config.learning_rate or default_rate(config.method, size)
+    rate = config.learning_rate or default_rate(config.method, num_learning(model))
     num_layers = num_own_layers(plain)
     groups: dict[tuple[float, float, float], list[Any]] = {}
     for name, parameter in model.named_parameters():
@@ -131,6 +130,11 @@ def learning_parameters(model: Any, config: TaskConfig) -> list[dict[str, Any]]:
             begins = UNFROZEN_BY * (1.0 if layer is None else (num_layers - 1 - layer) / num_layers)
         groups.setdefault((rate * faster, decay, begins), []).append(parameter)
     return [{"params": ps, "lr": lr, "weight_decay": decay, "begins": begins} for (lr, decay, begins), ps in groups.items()]
+
+
+def num_learning(model: Any) -> int:
+    """How many weights of a model with its method (`with_method`) learn."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def _in_base(model: Any, name: str) -> bool:

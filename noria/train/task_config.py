@@ -9,7 +9,7 @@ from noria.model.precision import Precision
 
 TaskMethod = Literal["full", "lora", "dora", "head", "contrast"]
 LEARNING_RATES: dict[TaskMethod, float] = {"full": 1e-4, "lora": 1e-3, "dora": 1e-3, "head": 1e-2, "contrast": 5e-5}
-"""Peak rates for a base of 20 million parameters; that of `full` falls with the fourth root of the size."""
+"""Peak rates for 20 million weights that learn; that of `full` falls with the fourth root of their number."""
 
 
 class TaskConfig(Section):
@@ -78,6 +78,6 @@ class TaskConfig(Section):
     """Order of the data and start of the new layers."""
 
 
-def default_rate(method: TaskMethod, num_parameters: int) -> float:
-    """The peak rate of a method for a model of so many parameters."""
-    return LEARNING_RATES[method] * (min(1.0, (2e7 / num_parameters) ** 0.25) if method == "full" else 1.0)
+def default_rate(method: TaskMethod, num_learning: int) -> float:
+    """The peak rate of a method by which so many weights learn."""
+    return LEARNING_RATES[method] * (min(1.0, (2e7 / num_learning) ** 0.25) if method == "full" else 1.0)

@@ -15,6 +15,8 @@ from noria.engine.heads.text_input import Wrap, windows
 from noria.model import Tokenizer
 from noria.model.precision import Precision
 
+SPACE = "▁"
+"""The piece with which SentencePiece's tokenizers begin every text, where it is one of its own."""
 NEVER = -1e4
 """Score of a transition that the scheme does not allow."""
 TransitionScores: TypeAlias = tuple[Floats, Floats, Floats]
@@ -50,6 +52,8 @@ class Tagger:
         self.stride, self.with_kinds = stride, with_kinds
         self._index = {tag: index for index, tag in enumerate(self.tags)}
         self._unknown = tokenizer.role_id("unk_token")
+        space = tokenizer.encode(SPACE)
+        self._space = space[0] if len(space) == 1 and space[0] != self._unknown else None
 
     @property
     def cut_field(self) -> tuple[str, int]:
@@ -63,7 +67,9 @@ class Tagger:
         pieces: list[int] = []
         places: list[int | None] = []
         nothing = [self.tokenizer.pad_id if self._unknown is None else self._unknown]
-        for place, ids in enumerate(self.tokenizer.encode_batch(words)):
+        for place, (word, ids) in enumerate(zip(words, self.tokenizer.encode_batch(words), strict=True)):
+            if len(ids) > 1 and ids[0] == self._space and _stands_alone(word):
+                ids = ids[1:]  # noqa: PLW2901 - there is no space before it, and the tag would stand at what all such words begin with
             pieces += ids or nothing
             places += [place, *[None] * (len(ids) - 1)]
         known = [self._index.get(tag) for tag in row.tags] if row.tags else None

@@ -18,7 +18,7 @@ from noria.errors import ConfigError, ModelError
 from noria.lifecycle.search import LOOK_AGAIN_SECONDS, search
 from noria.lifecycle.search_space import Space, space_of
 from noria.store import claim
-from noria.train.methods import learning_parameters, with_method
+from noria.train.methods import learning_parameters, num_learning, with_method
 from noria.train.task import Report, Tuned, Watch
 from noria.train.task_config import TaskConfig
 
@@ -41,8 +41,8 @@ def made_up(score: Score) -> Any:
     return tuned
 
 
-def space(config: TaskConfig, task: str = "classify", num_parameters: int = 10**6) -> Space:
-    return space_of(config, task, num_parameters)
+def space(config: TaskConfig, task: str = "classify", num_learning: int = 10**6) -> Space:
+    return space_of(config, task, num_learning)
 
 
 def by_rate(settings: TaskConfig) -> float:
@@ -323,10 +323,11 @@ def test_a_worker_that_comes_as_the_search_ends(tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_first_trial_has_the_rate_that_plain_tuning_derives() -> None:
-    model = BertForSequenceClassification(BertConfig(num_hidden_layers=1))
+    model = BertForSequenceClassification(BertConfig(num_hidden_layers=4))
     config = TaskConfig()
-    rates = {group["lr"] for group in learning_parameters(with_method(model, config), config)}
-    rate = space(config, num_parameters=sum(p.numel() for p in model.parameters())).default["learning_rate"]
+    learning = with_method(model, config)
+    rates = {group["lr"] for group in learning_parameters(learning, config)}
+    rate = space(config, num_learning=num_learning(learning)).default["learning_rate"]
     assert rates == {rate, rate * config.head_rate}
     assert rate < 1e-4
 

@@ -39,6 +39,20 @@ def test_entities_over_the_borders_of_windows_are_no_paths_that_never_are(words:
     assert float(head.loss(Even(), inputs).total.detach()) / head.weight(inputs) < 10
 
 
+def test_characters_are_read_as_themselves_where_every_text_begins_with_a_space() -> None:
+    """SentencePiece's tokenizers begin each text with a piece for the space before it, at which the tags of all characters would stand."""
+    texts = ["北京大学的王先生", "他在上海工作", "a long day"] * 30
+    pieces = train_tokenizer("unigram", texts, 120, "denoise", at_most=True)
+    tokens = ("他", "在", "北", "京", "long")
+    alone = [pieces.encode(token) for token in tokens]
+    assert all(len(ids) == 2 and ids[0] == alone[0][0] for ids in alone[:4]), "what the tokenizer makes of a character by itself"
+    (one,) = Tag(pieces, Wrap.of(pieces, 64), TAGS, "BMES").inputs([TagExample(tokens=tokens, tags=("O",) * 5)])
+    read = [one.token_ids[place] for place, word in enumerate(one.places) if word is not None]
+    assert read[:4] == [ids[1] for ids in alone[:4]]
+    assert len(set(read[:4])) == 4
+    assert pieces.decode([token for token in one.token_ids if token not in pieces.special_ids]).replace(" ", "") == "他在北京long"
+
+
 @pytest.mark.parametrize("crf", [True, False])
 def test_a_token_that_is_nothing_to_the_tokenizer_has_its_tag(words: Tokenizer, crf: bool) -> None:
     head = Tag(words, Wrap.of(words, 64), TAGS, "BMES", crf=crf)
