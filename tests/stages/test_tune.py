@@ -151,7 +151,7 @@ def test_numbers_are_learnt_in_their_own_unit(tmp_path: Path, method: str) -> No
     data = write(tmp_path / "ask.jsonl", [{"text": "block the card"}, {"text": "send money"}])
     predict_file(str(tmp_path / "out"), "score", data, tmp_path / "said.jsonl", lambda *_: None)
     card, pay = (json.loads(line)["score"] for line in (tmp_path / "said.jsonl").read_text().splitlines())
-    assert 0 < card < 300 < pay < 600
+    assert 0 < card < 300 < pay < 1000  # a text that says nothing else may be judged beyond what any row was worth
     report = measure(
         None, str(tmp_path / "out"), "score", tmp_path / "dev.jsonl", against=str(tmp_path / "out"), out=tmp_path / "r.json", progress=lambda *_: None
     )
