@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from _harness import ROOT, print_figures, write_results
-from tasks import banking77_10, read_csv
+from tasks import banking77_10, noria, read_csv
 
 NUM_CHOOSING = 1000
 NORIA = [sys.executable, "-m", "noria.cli.main"]
@@ -35,11 +35,6 @@ def write_sides(data: Path, work: Path, seed: int) -> dict[str, Path]:
     for side, rows in sides.items():
         files[side].write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return files
-
-
-def told(*arguments: str) -> dict[str, Any]:
-    done = subprocess.run([*NORIA, *arguments, "--json"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout)
 
 
 def killed(command: list[str], seconds: float, kills: int, rng: random.Random) -> None:
@@ -86,9 +81,9 @@ def main() -> None:
         seconds = time.monotonic() - begin
         killed([*search, "--out", str(work / "cut")], seconds, options.kills, random.Random(options.seed))
         whole, cut = trials(work / "whole"), trials(work / "cut")
-        plain = told(*tune, "--out", str(work / "plain"))
+        plain = noria([*tune, "--out", str(work / "plain")])
         models = "--model", str(work / "whole"), "--against", str(work / "plain")
-        found = told("evaluate", "--task", "classify", *models, "--data", str(files["test"]))
+        found = noria(["evaluate", "--task", "classify", *models, "--data", str(files["test"])])
         figures = {
             "trials": len(whole),
             "ended_early": sum(trial["state"] == "pruned" for trial in whole),

@@ -112,8 +112,8 @@ def one(name: str, options: argparse.Namespace, seed: int, work: Path) -> dict[s
     work.mkdir(parents=True, exist_ok=True)
     for side, rows in zip(("train", "dev", "test"), of.read(options.data.resolve(), seed), strict=True):
         (work / f"{side}.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    made = _noria(tune_command(name, work, seed, options.chinese_base, options.set))
-    found = _noria(["evaluate", "--task", of.task, "--model", str(work / "out"), "--data", str(work / "test.jsonl")])
+    made = noria(tune_command(name, work, seed, options.chinese_base, options.set))
+    found = noria(["evaluate", "--task", of.task, "--model", str(work / "out"), "--data", str(work / "test.jsonl")])
     return {"test": found["metrics"][of.metric], "dev": made[of.metric], "minutes": made["train_seconds"] / 60}
 
 
@@ -168,7 +168,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def _noria(arguments: list[str]) -> dict[str, Any]:
+def noria(arguments: list[str]) -> dict[str, Any]:
     command = [sys.executable, "-m", "noria.cli.main", *arguments, "--json"]
     return json.loads(subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
