@@ -97,9 +97,10 @@ def _alone(out: Path, scratch: Path) -> Generator[None]:
         time.sleep(LOOK_AGAIN_SECONDS)
     try:
         if not is_claimed(scratch) and not (out / DONE).is_file():
-            for remove in ((scratch / LOCK).unlink, scratch.rmdir, out.rmdir):  # what our lock made anew, and nothing of a worker that begins
-                with suppress(OSError):
-                    remove()
+            if lock.is_locked:  # what our lock made anew, and nothing of a worker that begins
+                for remove in ((scratch / LOCK).unlink, scratch.rmdir, out.rmdir):
+                    with suppress(OSError):
+                        remove()
             raise ModelError(f"None of the trials could be trained. Another worker on '{out}' told why.")
         yield
     finally:

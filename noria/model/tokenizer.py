@@ -70,10 +70,14 @@ class Tokenizer:
 
     def special_id(self, token: str) -> int:
         """Id of a special token. Raises ModelError if the vocabulary has none of this text."""
-        token_id = self._full.token_to_id(token)
+        token_id = self.token_id(token)
         if token_id is None:
             raise ModelError(f"The tokenizer has no token {token!r}. Name a chat model in `[model] base`.")
         return token_id
+
+    def token_id(self, token: str) -> int | None:
+        """Id of what the vocabulary stores as `token`, if it stores it."""
+        return self._full.token_to_id(token)
 
     def role_id(self, role: str) -> int | None:
         """Id of the special token that transformers knows by this role (`cls_token`), if there is one."""

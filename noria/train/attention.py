@@ -22,7 +22,7 @@ BLOCK = 256
 """Queries that attend at once."""
 MAX_KEPT_BYTES, MAX_KEPT_BYTES_OF_ROWS = 12 << 20, 24 << 20
 """Probabilities of one layer up to which they are kept for the backward pass: of a small model in bf16, those of an example of some 1,000 tokens; of
-rows of one length, twice as many, since they are the same at every step."""
+rows of one length, twice as many: what pre-training keeps is then as much at every step."""
 
 
 @dataclass(frozen=True)

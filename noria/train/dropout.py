@@ -31,7 +31,7 @@ def use_dropout(model: Any, share: float) -> None:
 
 
 def draw_faster(model: torch.nn.Module) -> None:
-    """Let the dropout layers that a model has draw as here; the dropout inside of its attention is torch's own."""
+    """Let the dropout layers that a model has draw as here; dropout as an argument of attention stays torch's own."""
     layers: list[Any] = [module for module in model.modules() if type(module) is torch.nn.Dropout]
     for layer in layers:
         layer.forward = _drawing(layer)

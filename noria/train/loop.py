@@ -77,7 +77,7 @@ def train(
     started = time.monotonic()
     if held_out:
         score = partial(_held_out_loss, base_of(learning), objectives[0], list(held_out), config.micro_batch_tokens)
-        run.config = replace(run.config, validate=score, validate_every=math.ceil(plan.num_steps / NUM_VALIDATIONS))
+        run.config = replace(run.config, validate=score, num_validations=NUM_VALIDATIONS)
     run.run(plan.num_steps, on_progress)
     best = checkpoint.load_best(folder) if held_out else None
     if best is not None:

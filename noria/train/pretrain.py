@@ -265,8 +265,7 @@ def prepare_model(model: Any, config: PretrainConfig) -> torch.dtype:
     if compiles(config.compile, config.minutes):
         use_compiled_layers(model, dtype, config.dropout)
     if config.checkpoint_activations:
-        enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)  # named so since transformers 5.13
-        enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     return dtype
 
 
@@ -281,17 +280,16 @@ def _run(
         optimizers = muon_and_adamw(model, layer_matrices(model), plan.muon_rate, plan.learning_rate, config.weight_decay, betas)
     else:
         optimizers = [adamw(model, plan.learning_rate, config.weight_decay, betas)]
-    every = max(1, math.ceil(plan.num_steps / config.num_validations))
     settings = RunConfig(
         rate=partial(rate_share, config=config),
         max_grad_norm=config.max_grad_norm,
         precision=dtype,
         seed=config.seed,
-        checkpoint_every=every,
+        checkpoint_every=max(1, math.ceil(plan.num_steps / config.num_validations)),
         seconds=plan.seconds,
         num_checkpoints=config.num_checkpoints,
         validate=partial(objective.score, model, shards.validation, config.validation_tokens),
-        validate_every=every,
+        num_validations=config.num_validations,
         average=config.average,
         spike=config.spike,
     )

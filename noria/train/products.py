@@ -2,8 +2,7 @@
 
 In: a model ready to learn. Out: the same model, whose frozen weights are rounded once to the precision of the products instead of at every use,
 whose adapters add to a layer's output where it stands, and whose norms take few passes over memory; what costs little is made again on the way back
-instead of kept. Values and gradients of an adapted layer are
-those of `x W^T + s (x A^T) B^T` (Hu et al. 2021).
+instead of kept. Values and gradients of an adapted layer are those of `x W^T + s (x A^T) B^T` (Hu et al. 2021).
 """
 
 from collections.abc import Callable

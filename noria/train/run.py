@@ -96,8 +96,8 @@ class RunConfig:
     """Scores the model as it is."""
     cost: Callable[[Mapping[str, float]], float] = lambda found: found["loss"]
     """Of what a validation found; the weights with the lowest are the best."""
-    validate_every: int = 0
-    """Steps between two validations; 0: none."""
+    num_validations: int = 0
+    """How often that is done, at like distances, the last time at the end; a plan that changes moves those that are left."""
     average: float | None = None
     """Memory of the exponential average of the weights (Polyak and Juditsky 1992) that is validated and kept as the best; None: the weights."""
     patience: int | None = None
@@ -143,6 +143,8 @@ class Run:
         self.last_loss: float | None = None
         self.best: float | None = None
         self.best_at = 0
+        self.num_validated = self.since_best = 0
+        """Validations, by the share of the run that is behind, and how many of them since the best."""
         self.validation: dict[str, float] = {}
         self.watch = SpikeWatch(config.spike)
         self.averages = None if config.average is None else {name: p.detach().clone() for name, p in self.parameters.items()}
@@ -232,7 +234,7 @@ class Run:
         for optimizer, theirs in zip(self.optimizers, state["optimizers"], strict=bool(state["optimizers"])):
             optimizer.load_state_dict(placed_state(theirs, optimizer))
         for name in _POSITION:
-            setattr(self, name, state[name])
+            setattr(self, name, state.get(name, getattr(self, name)))  # a checkpoint of an earlier release lacks what is new
         self._looked = self.tokens, self.seconds, 0.0
         self.watch.restore(state["watch"])
         for name, average in (self.averages or {}).items():
@@ -316,9 +318,10 @@ class Run:
         return self.step % every == 0 if every else time.monotonic() - saved > self.config.checkpoint_seconds
 
     def _validated(self, num_steps: int) -> dict[str, float]:
-        every = self.config.validate_every
-        if self.config.validate is None or not every or (self.step % every and self.step != num_steps):
+        due = self.step * self.config.num_validations // num_steps
+        if self.config.validate is None or due <= self.num_validated:
             return {}
+        self.num_validated = due
         current = None if self.averages is None else {name: p.detach().clone() for name, p in self.parameters.items()}
         if self.averages is not None:
             checkpoint.restore(self.parameters, self.averages)
@@ -328,8 +331,9 @@ class Run:
         let_go(self.model)
         self.model.train()
         cost = self.config.cost(self.validation)
+        self.since_best += 1
         if self.best is None or cost < self.best:
-            self.best, self.best_at = cost, self.step
+            self.best, self.best_at, self.since_best = cost, self.step, 0
             weights = whole({name: p.detach() for name, p in self.parameters.items()}, self.processes.first)
             if self.processes.first:
                 checkpoint.save_best(self.folder, {"step": self.step, "weights": weights})
@@ -339,8 +343,7 @@ class Run:
 
     def _is_past_its_best(self) -> bool:
         """Whether as many validations as patience allows have found nothing better."""
-        every, patience = self.config.validate_every, self.config.patience
-        return bool(patience and every and self.best is not None and self.step - self.best_at >= patience * every)
+        return self.config.patience is not None and self.since_best >= self.config.patience
 
     def _back_to_the_last_checkpoint(self) -> None:
         jumped = self.step + self.skipped
@@ -372,7 +375,10 @@ REVIEWS = 20
 """How often a run that has its time looks whether it will keep it."""
 MOST_SLOWER = 3.0
 """How much slower a machine is believed to have become for what follows, at most."""
-_POSITION = ("step", "num_steps", "tokens", "seconds", "skipped", "first_loss", "last_loss", "best", "best_at", "validation", "kept")
+_POSITION = (
+    *("step", "num_steps", "tokens", "seconds", "skipped", "first_loss", "last_loss", "kept"),
+    *("validation", "num_validated", "since_best", "best", "best_at"),
+)
 MAX_RETURNS = 5
 """How often a run goes back before a loss that jumps is taken as it is."""
 SPIKE_MEMORY = 0.98

@@ -236,7 +236,7 @@ class _Work:
         run.config = replace(
             run.config,
             validate=lambda: _watched(run, self.watch, self.chosen_by.scored(head, learning)),
-            validate_every=max(1, math.ceil(run.num_steps / num_validations)),
+            num_validations=num_validations,
         )
         epochs = run.num_steps / steps.per_epoch
         self.say(
@@ -269,7 +269,7 @@ class _Work:
 
 
 def _watched(run: Run, watch: Watch, found: dict[str, float]) -> dict[str, float]:
-    watch(math.ceil(run.step / run.config.validate_every), found["score"])
+    watch(run.num_validated, found["score"])
     return found
 
 

@@ -19,7 +19,7 @@ class TaskConfig(Section):
     """Which weights learn: all (full), low-rank adapters (lora; dora with their magnitude apart), the head alone (head), or the encoder by
     contrasts and then the head (contrast; good where examples are few)."""
     learning_rate: float | None = Field(default=None, gt=0, le=1)
-    """Peak rate of AdamW; derived from the method and the base when left out."""
+    """Peak rate of AdamW; derived from the method and the number of weights that learn when left out."""
     label_names: bool = True
     """Whether the names of labels are learnt too, each as a text of its label, by the methods head and contrast (classify)."""
     fit_first: bool = True

@@ -52,8 +52,7 @@ class Tagger:
         self.stride, self.with_kinds = stride, with_kinds
         self._index = {tag: index for index, tag in enumerate(self.tags)}
         self._unknown = tokenizer.role_id("unk_token")
-        space = tokenizer.encode(SPACE)
-        self._space = space[0] if len(space) == 1 and space[0] != self._unknown else None
+        self._space = tokenizer.token_id(SPACE)
 
     @property
     def cut_field(self) -> tuple[str, int]:

@@ -324,8 +324,9 @@ def test_a_worker_that_comes_as_the_search_ends(tmp_path: Path, monkeypatch: pyt
 
 def test_the_first_trial_has_the_rate_that_plain_tuning_derives() -> None:
     model = BertForSequenceClassification(BertConfig(num_hidden_layers=4))
-    config = TaskConfig()
+    config = TaskConfig(top_layers=3)
     learning = with_method(model, config)
+    assert num_learning(learning) < 0.5 * sum(p.numel() for p in model.parameters())
     rates = {group["lr"] for group in learning_parameters(learning, config)}
     rate = space(config, num_learning=num_learning(learning)).default["learning_rate"]
     assert rates == {rate, rate * config.head_rate}

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import tokenizers
 import torch
 from transformers.utils import ModelOutput
 
@@ -51,6 +52,17 @@ def test_characters_are_read_as_themselves_where_every_text_begins_with_a_space(
     assert read[:4] == [ids[1] for ids in alone[:4]]
     assert len(set(read[:4])) == 4
     assert pieces.decode([token for token in one.token_ids if token not in pieces.special_ids]).replace(" ", "") == "他在北京long"
+
+
+def test_a_space_that_the_tokenizer_puts_before_every_text_carries_no_tag() -> None:
+    """Llama's older tokenizers put it there themselves, so that a text of the space alone is two."""
+    vocabulary = {"<unk>": 0, "</s>": 1, "▁": 2, "北": 3, "京": 4}
+    full = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, [], unk_token="<unk>"))
+    full.normalizer = tokenizers.normalizers.Prepend("▁")
+    pieces = Tokenizer(full, "</s>", None)
+    assert (pieces.encode("北"), pieces.encode("▁")) == ([2, 3], [2, 2])
+    (one,) = Tag(pieces, Wrap.of(pieces, 64), TAGS, "BMES").inputs([TagExample(tokens=("北", "京"), tags=("B-X", "E-X"))])
+    assert [one.token_ids[place] for place, word in enumerate(one.places) if word is not None] == [3, 4]
 
 
 @pytest.mark.parametrize("crf", [True, False])
