@@ -4,8 +4,9 @@
 
 Every set is tuned by `noria tune` and measured by `noria evaluate` on its official test rows, which nothing else looks at: of sets without a
 development part a twentieth of the training rows, by their own text, chooses the best weights; with ten rows a class those rows themselves do.
-Ten rows a class are tuned by contrasts, everything else as `noria tune` does by itself. Prints and writes each seed's figure, mean and spread, and
-the minutes: benchmarks/results/tasks.json. Parts made with `--only` by one commit and the same options are gathered there.
+Ten rows a class are tuned by contrasts, everything else as `noria tune` does by itself; `banking77_large` is all rows from all-mpnet-base-v2,
+installed as its message says. Prints and writes each seed's figure, mean and spread, and the minutes: benchmarks/results/tasks.json. Parts made with
+`--only` by one commit and the same options are gathered there.
 """
 
 import argparse
@@ -86,11 +87,13 @@ class Set:
     minutes: float
     read: Callable[[Path, int], Sides]
     settings: tuple[str, ...] = ()
+    base: str | None = None
     is_chinese: bool = False
 
 
 SETS = {
     "banking77": Set(task="classify", metric="accuracy", minutes=12.0, read=banking77),
+    "banking77_large": Set(task="classify", metric="accuracy", minutes=15.0, read=banking77, base="all-mpnet-base-v2"),
     "banking77_10": Set(task="classify", metric="accuracy", minutes=3.0, read=banking77_10, settings=("method=contrast",)),
     "resume_ner": Set(task="tag", metric="f1", minutes=12.0, read=resume_ner, is_chinese=True),
     "eprstmt": Set(task="classify", metric="accuracy", minutes=2.0, read=fewclue("eprstmt", "label"), is_chinese=True),
@@ -102,7 +105,8 @@ def tune_command(name: str, work: Path, seed: int, chinese_base: str | None, set
     """The arguments of `noria` that tune a set whose files stand in `work`; what is set by hand comes last and counts."""
     of = SETS[name]
     command = ["tune", "--task", of.task, "--train", str(work / "train.jsonl"), "--eval", str(work / "dev.jsonl"), "--out", str(work / "out")]
-    command += ["--minutes", str(of.minutes), *(["--base", chinese_base] if of.is_chinese and chinese_base else [])]
+    base = chinese_base if of.is_chinese else of.base
+    command += ["--minutes", str(of.minutes), *(["--base", base] if base else [])]
     return [*command, *(part for setting in (f"seed={seed}", *of.settings, *settings) for part in ("--set", setting))]
 
 

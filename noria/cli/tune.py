@@ -54,6 +54,8 @@ def tune(
     def show(console: Console) -> None:
         found = {name: value for name, value in made.metrics.items() if isinstance(value, float) and value <= 1 and name != "score"}
         scores = ", ".join(f"{name} {value:.4f}" for name, value in found.items() if "loss" not in name)
+        if not scores and "held_out_loss" in made.metrics:  # of a model that writes
+            scores = f"loss {made.metrics['held_out_loss']:.4f}"
         console.print(
             f"'{out}': {made.metrics['num_steps']} steps in {made.metrics['train_seconds'] / 60:.1f} minutes; held out: {scores}.", highlight=False
         )

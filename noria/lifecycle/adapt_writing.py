@@ -31,6 +31,7 @@ from noria.schema import Generator as TextGenerator
 from noria.store import claim, finished, hardware, versions, write_file
 from noria.store.files import copy_folder, disk_errors
 from noria.train import Progress, TuneConfig, encode_chat
+from noria.train.checkpoint import given_up_on_failure
 from noria.train.curve import draw
 from noria.train.task import DONE, SCRATCH, Report, Say, Tuned
 
@@ -107,14 +108,15 @@ def adapt_writing(
         return Tuned(folder=out, metrics=told["metrics"])
     writing = check_writing(config, task, train, held_out, model, say)
     claim(out, scratch, request, "noria tune")
-    for side, file in (("train", train), ("held_out", held_out)):
-        (scratch / side).mkdir(exist_ok=True)
-        write_task(scratch / side / "chat.jsonl", map(writing.conversation, file.rows.values()))
 
     def on_progress(progress: Progress) -> None:
         report(f"tuning (loss {progress.loss:.3f})", progress.step, progress.num_steps)
 
-    metrics = finetune(config, scratch / "train", model, scratch, on_progress=on_progress, held_out=scratch / "held_out")
+    with given_up_on_failure(out, scratch):
+        for side, file in (("train", train), ("held_out", held_out)):
+            (scratch / side).mkdir(exist_ok=True)
+            write_task(scratch / side / "chat.jsonl", map(writing.conversation, file.rows.values()))
+        metrics = finetune(config, scratch / "train", model, scratch, on_progress=on_progress, held_out=scratch / "held_out")
     say(f"{metrics['num_examples']:,} rows to learn from: {metrics['num_steps']:,} steps, {metrics['epochs']:.3g} epochs.")
     _write(out, model, writing, request, metrics)
     return Tuned(folder=out, metrics=metrics)

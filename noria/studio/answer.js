@@ -11,6 +11,7 @@ export class Answer extends HTMLElement {
     this.role_ = operator ? "operator" : "user";
     this.waiting = "";
     this.steps = new Map();
+    this.cut = false;
     this.textNode = document.createTextNode("");
     this.said = el("div", { class: "said" }, this.textNode);
     this.trail = el("div", { class: "trail" });
@@ -38,8 +39,9 @@ export class Answer extends HTMLElement {
     this.state.hidden = true;
   }
 
-  /** Add or update a step: `{index, kind, state, name, arguments, result, query, sources, decision}`. */
+  /** Add or update a step: `{index, kind, state, finish_reason, name, arguments, result, query, sources, decision}`; the last one tells whether the answer was cut. */
   addStep(step) {
+    this.cut = step.kind === "model" && step.finish_reason === "length";
     if (step.kind === "model") return;
     let row = this.steps.get(step.index);
     if (!row) {
@@ -54,6 +56,7 @@ export class Answer extends HTMLElement {
   finish(receipt) {
     this.receipt = receipt;
     this.endWaiting();
+    if (this.cut) this.after.append(el("p", { class: "quiet", t: "cut" }));
     this.thumbs = [true, false].map((good) =>
       el("button", { class: "tool", "aria-pressed": "false", tLabel: good ? "good" : "bad", onclick: () => this.judge(good) }, icon(good ? "up" : "down")));
     const copy = el("button", { class: "tool", tLabel: "copy", onclick: () => this.copy(copy) }, icon("copy"));

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from noria.errors import StoreError
+from noria.errors import ConfigError, DataError, ModelError, StoreError
+from noria.store.claim import give_up
 from noria.train.sharding import placed
 
 BEST = "best.pt"
@@ -25,6 +26,17 @@ def model_errors(out: Path) -> Generator[None]:
         yield
     except (OSError, SafetensorError) as error:
         raise StoreError(f"The model could not be written to '{out}': {error}. Free some disk space and run the same command again.") from error
+
+
+@contextmanager
+def given_up_on_failure(out: Path, scratch: Path) -> Generator[None]:
+    """Free `out` where its work turns out to be impossible before the first checkpoint: the same would fail again, so let others be tried there."""
+    try:
+        yield
+    except (ConfigError, DataError, ModelError):
+        if not exists(scratch):
+            give_up(out, scratch)
+        raise
 
 
 def save(folder: Path, step: int, state: dict[str, Any], num_kept: int = 1) -> None:

@@ -97,7 +97,7 @@ class RunConfig:
     cost: Callable[[Mapping[str, float]], float] = lambda found: found["loss"]
     """Of what a validation found; the weights with the lowest are the best."""
     num_validations: int = 0
-    """How often that is done, at like distances, the last time at the end; a plan that changes moves those that are left."""
+    """How often that is done, at like distances and at the end. A plan that grows moves what is left of them, one that shrinks has fewer."""
     average: float | None = None
     """Memory of the exponential average of the weights (Polyak and Juditsky 1992) that is validated and kept as the best; None: the weights."""
     patience: int | None = None
@@ -143,8 +143,10 @@ class Run:
         self.last_loss: float | None = None
         self.best: float | None = None
         self.best_at = 0
+        self.longest = 0
+        """The most steps that were planned so far."""
         self.num_validated = self.since_best = 0
-        """Validations, by the share of the run that is behind, and how many of them since the best."""
+        """Parts of the run behind which it was validated, and validations since the best."""
         self.validation: dict[str, float] = {}
         self.watch = SpikeWatch(config.spike)
         self.averages = None if config.average is None else {name: p.detach().clone() for name, p in self.parameters.items()}
@@ -318,7 +320,9 @@ class Run:
         return self.step % every == 0 if every else time.monotonic() - saved > self.config.checkpoint_seconds
 
     def _validated(self, num_steps: int) -> dict[str, float]:
-        due = self.step * self.config.num_validations // num_steps
+        self.longest = max(self.longest, num_steps)
+        number = self.config.num_validations
+        due = number if self.step == num_steps else self.step * number // self.longest
         if self.config.validate is None or due <= self.num_validated:
             return {}
         self.num_validated = due
@@ -351,9 +355,10 @@ class Run:
         state = checkpoint.load(self.folder)
         if state is None:
             raise ModelError(f"The loss jumped at step {self.step + 1} and no checkpoint can be read. Lower `learning_rate` and start again.")
-        num_returns = self.watch.num_returns + 1
+        num_returns, best = self.watch.num_returns + 1, (self.best, self.best_at, self.since_best)
         self._restore(state)
         self.watch.num_returns = num_returns
+        self.best, self.best_at, self.since_best = best  # whose weights stay, wherever they were found
         self.skipped = jumped + 1 - self.step
         if self.processes.first:
             _cut_curve(self.folder / CURVE, self.step)
@@ -377,7 +382,7 @@ MOST_SLOWER = 3.0
 """How much slower a machine is believed to have become for what follows, at most."""
 _POSITION = (
     *("step", "num_steps", "tokens", "seconds", "skipped", "first_loss", "last_loss", "kept"),
-    *("validation", "num_validated", "since_best", "best", "best_at"),
+    *("validation", "longest", "num_validated", "since_best", "best", "best_at"),
 )
 MAX_RETURNS = 5
 """How often a run goes back before a loss that jumps is taken as it is."""

@@ -109,19 +109,20 @@ def tune(
     model = new_model(config, head, base)
     draw_faster(model)
     check_method(config, head, model)
-    claim(out, out / SCRATCH, request, "noria tune")
-    chosen_by = HeldOut.of(head, held_out[1], score)
-    if isinstance(head, Answer) and not chosen_by.has_rows_without_answer:
-        head.none_margin = None
-    inputs = head.inputs(train[1])
-    for path, of in ((train[0], inputs), (held_out[0], chosen_by.inputs)):
-        if cut := cut_of(head, of):
-            say(f"'{path}': {cut}")
-    work = _Work(config=config, chosen_by=chosen_by, folder=out / SCRATCH, until=until, report=report, say=say, watch=watch)
-    if isinstance(head, Classify) and config.method in FITTED:
-        plain, metrics = model, work.fitted(head, model, train[1], inputs)
-    else:
-        plain, metrics = work.trained(head, model, inputs)
+    claim(out, scratch, request, "noria tune")
+    with checkpoint.given_up_on_failure(out, scratch):
+        chosen_by = HeldOut.of(head, held_out[1], score)
+        if isinstance(head, Answer) and not chosen_by.has_rows_without_answer:
+            head.none_margin = None
+        inputs = head.inputs(train[1])
+        for path, of in ((train[0], inputs), (held_out[0], chosen_by.inputs)):
+            if cut := cut_of(head, of):
+                say(f"'{path}': {cut}")
+        work = _Work(config=config, chosen_by=chosen_by, folder=scratch, until=until, report=report, say=say, watch=watch)
+        if isinstance(head, Classify) and config.method in FITTED:
+            plain, metrics = model, work.fitted(head, model, train[1], inputs)
+        else:
+            plain, metrics = work.trained(head, model, inputs)
     transitions = plain._modules.pop(TRANSITIONS_NAME, None)
     give_back_freed_memory()
     _write(out, plain, transitions, head, base, request, metrics)

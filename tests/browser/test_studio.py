@@ -383,6 +383,30 @@ def test_a_conversation_survives_a_reload(studio: Any) -> None:
     assert len(runtime.traces.conversations()) == 1
 
 
+class Cut(ScriptedGenerator):
+    """Every answer ends where no more tokens were allowed."""
+
+    def stream(self, request: GenerationRequest) -> Iterator[Delta | Generation]:
+        for item in super().stream(request):
+            yield item.model_copy(update={"finish_reason": "length"}) if isinstance(item, Generation) else item
+
+
+def test_an_answer_that_was_cut_off_says_so_also_after_a_reload(studio: Any) -> None:
+    page, _ = studio(Cut(lambda _: "First you take the left"))
+    say(page, "Where is the pool?")
+    expect(page.get_by_text("The answer was cut off here")).to_be_visible()
+    page.reload()
+    expect(page.get_by_text("First you take the left")).to_be_visible()
+    expect(page.get_by_text("The answer was cut off here")).to_be_visible()
+
+
+def test_an_apology_for_answers_that_came_to_nothing_is_whole(studio: Any) -> None:
+    page, _ = studio(Cut(lambda _: ""))
+    say(page, "Where is the pool?")
+    expect(page.get_by_role("button", name="Good answer")).to_be_visible()
+    expect(page.get_by_text("The answer was cut off here")).to_have_count(0)
+
+
 def test_what_was_said_of_an_answer_is_there_after_a_reload(studio: Any) -> None:
     page, runtime = studio(BOOKING)
     say(page, "A table")

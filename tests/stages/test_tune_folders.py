@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import OPTConfig, OPTForCausalLM
 
 from noria.engine.heads import open_head
 from noria.errors import ArtifactError, ConfigError, DataError, ModelError
@@ -14,6 +15,7 @@ from noria.lifecycle.adapt import adapt, predict_file
 from noria.lifecycle.asking import open_folder
 from noria.model import Shape, load_tokenizer, make_config, new_model, train_tokenizer, with_soft_tokens
 from noria.store import claim
+from noria.train.checkpoint import given_up_on_failure
 
 WORDS = {"pay": ["send money", "transfer funds", "pay my bill"], "card": ["my card is lost", "new card please", "block the card"]}
 THINGS = ["river", "stone", "light", "garden", "window", "paper"]
@@ -211,6 +213,31 @@ def test_what_a_decoder_cannot_be_tuned_with_leaves_the_folder_free(tmp_path: Pa
     with pytest.raises(ConfigError, match=told):
         adapt(settings, "rewrite", *files, tmp_path / "out", str(base), lambda *_: None, lambda _: None)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_turns_out_to_be_impossible_leaves_the_folder_free(tmp_path: Path, writer: str) -> None:
+    """OPT's layers cannot be learnt apart from those below, which is seen with the model in hand."""
+    shutil.copytree(writer, tmp_path / "base")
+    sizes = {"hidden_size": 16, "ffn_dim": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "word_embed_proj_dim": 16}
+    words = load_tokenizer(tmp_path / "base")
+    special = {"bos_token_id": words.bos_id, "eos_token_id": words.eos_id, "pad_token_id": words.pad_id}
+    OPTForCausalLM(OPTConfig(vocab_size=words.vocab_size, max_position_embeddings=512, **sizes, **special)).save_pretrained(tmp_path / "base")
+    rows = [{**row, "target": row["text"]} for row in letters(random.Random(6), 8)]
+    with pytest.raises(ModelError, match="cannot be parted for `top_layers`. Leave it out"):
+        rewritten(tmp_path, str(tmp_path / "base"), rows, rows, top_layers=1)
+    assert not (tmp_path / "out").exists()
+    assert rewritten(tmp_path, str(tmp_path / "base"), rows, rows)[0].metrics["num_steps"] > 0
+
+
+@pytest.mark.parametrize("learnt", [False, True])
+def test_a_failure_gives_the_folder_up_until_there_is_something_to_lose(tmp_path: Path, learnt: bool) -> None:
+    scratch = tmp_path / "out/.tuning"
+    claim(tmp_path / "out", scratch, {"settings": {}, "files": []}, "noria tune")
+    if learnt:
+        (scratch / "checkpoint-000000001.pt").touch()
+    with pytest.raises(ModelError), given_up_on_failure(tmp_path / "out", scratch):
+        raise ModelError("The loss is nan at step 2.")
+    assert (tmp_path / "out").exists() == (scratch / "checkpoint-000000001.pt").is_file() == learnt
 
 
 @pytest.mark.parametrize("scratch", [".tuning", ".search", ".race", ".run"])
