@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urljoin
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from noria.errors import ModelError
@@ -391,20 +392,14 @@ class Cut(ScriptedGenerator):
             yield item.model_copy(update={"finish_reason": "length"}) if isinstance(item, Generation) else item
 
 
-def test_an_answer_that_was_cut_off_says_so_also_after_a_reload(studio: Any) -> None:
-    page, _ = studio(Cut(lambda _: "First you take the left"))
+@pytest.mark.parametrize(("answer", "num_told"), [("First you take the left", 1), ("", 0)])
+def test_an_answer_that_was_cut_off_says_so_and_an_apology_does_not(studio: Any, answer: str, num_told: int) -> None:
+    page, _ = studio(Cut(lambda _: answer))
     say(page, "Where is the pool?")
-    expect(page.get_by_text("The answer was cut off here")).to_be_visible()
-    page.reload()
-    expect(page.get_by_text("First you take the left")).to_be_visible()
-    expect(page.get_by_text("The answer was cut off here")).to_be_visible()
-
-
-def test_an_apology_for_answers_that_came_to_nothing_is_whole(studio: Any) -> None:
-    page, _ = studio(Cut(lambda _: ""))
-    say(page, "Where is the pool?")
-    expect(page.get_by_role("button", name="Good answer")).to_be_visible()
-    expect(page.get_by_text("The answer was cut off here")).to_have_count(0)
+    for _ in range(2):
+        expect(page.get_by_role("button", name="Good answer")).to_be_visible()
+        expect(page.get_by_text("The answer was cut off here")).to_have_count(num_told)
+        page.reload()
 
 
 def test_what_was_said_of_an_answer_is_there_after_a_reload(studio: Any) -> None:

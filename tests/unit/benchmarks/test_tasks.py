@@ -19,7 +19,8 @@ def tasks(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_each_set_has_its_own_settings(tasks: ModuleType) -> None:
     commands = {name: tasks.tune_command(name, Path("work"), 1, "bert", ["batch=16"]) for name in tasks.SETS}
     assert {name for name, command in commands.items() if "method=contrast" in command} == {"banking77_10"}
-    assert {name for name, command in commands.items() if "--base" in command} == {"resume_ner", "eprstmt", "tnews"}
+    bases = {name: command[command.index("--base") + 1] for name, command in commands.items() if "--base" in command}
+    assert bases == {"resume_ner": "bert", "eprstmt": "bert", "tnews": "bert", "banking77_large": "all-mpnet-base-v2"}
     assert all(command[-1] == "batch=16" and "seed=1" in command for command in commands.values())
 
 
