@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from _harness import ROOT, print_figures, write_results
-from tasks import banking77_10, noria, read_csv
+from tasks import NORIA, banking77_10, noria, read_csv
 
 NUM_CHOOSING = 1000
-NORIA = [sys.executable, "-m", "noria.cli.main"]
 
 
 def write_sides(data: Path, work: Path, seed: int) -> dict[str, Path]:

@@ -33,6 +33,7 @@ Sides = tuple[list[Row], list[Row], list[Row]]
 DEV_SHARE = 20
 """One training row in so many chooses the best weights where a set has no development part."""
 SHOTS = 10
+NORIA = [sys.executable, "-m", "noria.cli.main"]
 
 
 def banking77(data: Path, _seed: int) -> Sides:
@@ -173,8 +174,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def noria(arguments: list[str]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "noria.cli.main", *arguments, "--json"]
-    return json.loads(subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    return json.loads(subprocess.run([*NORIA, *arguments, "--json"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
 def _number(text: str) -> int:

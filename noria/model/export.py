@@ -27,7 +27,6 @@ from noria.model.tokenizer import CONTROL, Tokenizer, load_tokenizer
 Precision = Literal["Q8_0", "F16"]
 _FILE_TYPES = {"Q8_0": 7, "F16": 1}  # llama.cpp's numbers for `general.file_type`
 _EXACT_KINDS = {0, 1, 2, 8, 30}  # F32, F16, Q4_0, Q8_0, BF16
-EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
 _BLOCK = 32  # weights that share a scale in Q8_0
 _SKIPPED = {"general.architecture", "general.file_type", "general.quantization_version", "general.alignment"}  # the writer sets these
 
@@ -72,9 +71,9 @@ def _with_soft_tokens(
     size = f"{fields['general.architecture'].value}.vocab_size"
     if size in fields:
         wider[size] = replace(fields[size], value=len(vocabulary) + len(ids))
-    embedding = tensors[EMBEDDING]
+    embedding = tensors[layout.EMBEDDING]
     rows = replace(embedding, shape=(len(vocabulary) + len(ids), *embedding.shape[1:]))
-    return wider, {**tensors, EMBEDDING: rows, OUTPUT: rows}
+    return wider, {**tensors, layout.EMBEDDING: rows, layout.OUTPUT: rows}
 
 
 def requantize_gguf(gguf: Path, out_path: Path, precision: Precision = "Q8_0") -> Path:
@@ -139,7 +138,7 @@ def _write(
 def _weights(state: Mapping[str, Any], tensors: Mapping[str, GgufTensor], config: Mapping[str, Any]) -> Iterator[tuple[str, NDArray[np.float32]]]:
     ours = {layout.gguf_name(theirs): theirs for theirs in state}
     if config["tie_word_embeddings"]:
-        ours.pop(OUTPUT, None)  # the same tensor as the embedding
+        ours.pop(layout.OUTPUT, None)  # the same tensor as the embedding
     missing, unknown = sorted(set(tensors) - set(ours)), sorted(set(ours) - set(tensors))
     if missing or unknown:
         raise ModelError(

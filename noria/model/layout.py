@@ -15,6 +15,7 @@ from noria.errors import ModelError
 from noria.model.gguf_file import GgufField, GgufTensor
 
 ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"}
+EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
 _OUTER = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 _INNER = {
     "attn_norm": "input_layernorm",
@@ -91,8 +92,8 @@ def hugging_face_config(fields: Mapping[str, GgufField], tensors: Mapping[str, G
         "max_position_embeddings": get("context_length"),
         "rms_norm_eps": get("attention.layer_norm_rms_epsilon"),
         "rope_parameters": {"rope_type": "default", "rope_theta": get("rope.freq_base", 10000.0)},
-        "tie_word_embeddings": "output.weight" not in tensors,
-        "vocab_size": tensors["token_embd.weight"].shape[0],
+        "tie_word_embeddings": OUTPUT not in tensors,
+        "vocab_size": tensors[EMBEDDING].shape[0],
         "bos_token_id": get("tokenizer.ggml.bos_token_id"),
         "eos_token_id": get("tokenizer.ggml.eos_token_id"),
         "pad_token_id": get("tokenizer.ggml.padding_token_id"),
