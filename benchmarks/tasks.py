@@ -27,6 +27,8 @@ from typing import Any
 
 from _harness import RESULTS_DIR, ROOT, commit, print_figures, write_results
 
+from noria.model import resolve
+
 Row = dict[str, Any]
 Sides = tuple[list[Row], list[Row], list[Row]]
 """To learn from, to choose by, to measure by."""
@@ -152,6 +154,8 @@ def earlier(path: Path, options: argparse.Namespace, at_commit: str) -> dict[str
 
 def main() -> None:
     options = parser().parse_args()
+    for base in {SETS[name].base for name in options.only} - {None}:
+        resolve(base)  # what is missing is said before hours are spent
     figures = earlier(RESULTS_DIR / "tasks.json", options, commit())
     with tempfile.TemporaryDirectory() as folder:
         for name in options.only:

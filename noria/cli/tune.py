@@ -52,10 +52,12 @@ def tune(
         )
 
     def show(console: Console) -> None:
-        found = {name: value for name, value in made.metrics.items() if isinstance(value, float) and value <= 1 and name != "score"}
-        scores = ", ".join(f"{name} {value:.4f}" for name, value in found.items() if "loss" not in name)
-        if not scores and "held_out_loss" in made.metrics:  # of a model that writes
-            scores = f"loss {made.metrics['held_out_loss']:.4f}"
+        if "held_out_loss" in made.metrics:  # of a model that writes
+            found = {"loss": made.metrics["held_out_loss"]}
+        else:
+            shares = {name: value for name, value in made.metrics.items() if isinstance(value, float) and value <= 1}
+            found = {name: value for name, value in shares.items() if name != "score" and "loss" not in name}
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
         console.print(
             f"'{out}': {made.metrics['num_steps']} steps in {made.metrics['train_seconds'] / 60:.1f} minutes; held out: {scores}.", highlight=False
         )

@@ -96,7 +96,7 @@ def _alone(out: Path, scratch: Path) -> Generator[None]:
             break
         time.sleep(LOOK_AGAIN_SECONDS)
     try:
-        if not is_claimed(scratch) and not (out / DONE).is_file():
+        if not (out / DONE).is_file() and not (lock.is_locked and is_claimed(scratch)):
             if lock.is_locked:  # what our lock made anew, and nothing of a worker that begins
                 for remove in ((scratch / LOCK).unlink, scratch.rmdir, out.rmdir):
                     with suppress(OSError):

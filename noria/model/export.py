@@ -56,23 +56,26 @@ def _with_soft_tokens(
     fields: Mapping[str, GgufField], tensors: Mapping[str, GgufTensor], tokenizer: Tokenizer
 ) -> tuple[Mapping[str, GgufField], Mapping[str, GgufTensor]]:
     """The head of a file whose vocabulary has the tokenizer's soft tokens too; they are read and never said, so embedding and output differ."""
-    ids = soft_ids(tokenizer)
+    ids, strings = soft_ids(tokenizer), tokenizer.token_strings()
     vocabulary = fields["tokenizer.ggml.tokens"].value
-    if not ids or ids[-1] < len(vocabulary):  # none, or the base has them
+    if [strings[token] for token in ids] == [vocabulary[token] for token in ids if token < len(vocabulary)]:  # none, or the base has them
         return fields, tensors
-    strings = tokenizer.token_strings()
-    added = {"tokens": [strings[token] for token in ids], "token_type": [CONTROL] * len(ids), "scores": [0.0] * len(ids)}
     wider = dict(fields)
-    for name, values in added.items():
+    for name, values in (("tokens", strings), ("token_type", [CONTROL] * len(strings)), ("scores", [0.0] * len(strings))):
         if (field := fields.get(f"tokenizer.ggml.{name}")) is not None:
-            wider[f"tokenizer.ggml.{name}"] = replace(field, value=[*field.value, *values])
+            wide = [*field.value, *values[len(field.value) :]]
+            for token in ids:  # behind the vocabulary, or where the base has rows to spare
+                wide[token] = values[token]
+            wider[f"tokenizer.ggml.{name}"] = replace(field, value=wide)
+    size = max(len(vocabulary), len(strings))
     if (template := fields.get("tokenizer.chat_template")) is not None:
-        wider["tokenizer.chat_template"] = replace(template, value=tokenizer.chat_template)
-    size = f"{fields['general.architecture'].value}.vocab_size"
-    if size in fields:
-        wider[size] = replace(fields[size], value=len(vocabulary) + len(ids))
+        begin = "".join(strings[token] for token in ids)
+        wider["tokenizer.chat_template"] = replace(template, value=tokenizer.chat_template or begin + template.value)
+    count = f"{fields['general.architecture'].value}.vocab_size"
+    if count in fields:
+        wider[count] = replace(fields[count], value=size)
     embedding = tensors[layout.EMBEDDING]
-    rows = replace(embedding, shape=(len(vocabulary) + len(ids), *embedding.shape[1:]))
+    rows = replace(embedding, shape=(size, *embedding.shape[1:]))
     return wider, {**tensors, layout.EMBEDDING: rows, layout.OUTPUT: rows}
 
 

@@ -252,7 +252,8 @@ class Run:
         known = self.kept.get("seconds_a_token")
         slower = min(max(1.0, min(now, before) / known), MOST_SLOWER) if known else 1.0
         left = self.config.seconds - self.config.then * (slower - 1) - self.seconds
-        return int(self.processes.agreed(min(planned, self.step + max(0, int(left * self.step / self.seconds)))))
+        most = planned if self.step >= STEPS_BEFORE_MORE else self.num_steps or planned
+        return int(self.processes.agreed(min(most, self.step + max(0, int(left * self.step / self.seconds)))))
 
     def _step(self, num_steps: int) -> dict[str, Any] | None:
         """One update and its point of the curve; None where the loss jumped and nothing was changed."""
@@ -378,6 +379,8 @@ class Run:
 
 REVIEWS = 20
 """How often a run that has its time looks whether it will keep it."""
+STEPS_BEFORE_MORE = 5
+"""Steps after which a plan may grow: the first of them may be of short texts, and a plan that was once longer is validated less often."""
 MOST_SLOWER = 3.0
 """How much slower a machine is believed to have become for what follows, at most."""
 _POSITION = (

@@ -322,6 +322,14 @@ def test_a_worker_that_comes_as_the_search_ends(tmp_path: Path, monkeypatch: pyt
         assert not (tmp_path / "out/.search").exists()
 
 
+def test_a_worker_whose_search_was_given_up_takes_no_part_in_the_next_without_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its two looks at the folder another search was begun there."""
+    looks = iter([False])
+    monkeypatch.setattr("noria.lifecycle.search.is_claimed", lambda _: next(looks, True))
+    with pytest.raises(ModelError, match="Another worker"):
+        searched(tmp_path / "out", made_up(by_rate))
+
+
 def test_the_first_trial_has_the_rate_that_plain_tuning_derives() -> None:
     model = BertForSequenceClassification(BertConfig(num_hidden_layers=4))
     config = TaskConfig(top_layers=3)
