@@ -14,7 +14,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -66,10 +66,10 @@ def commit() -> str:
     return f"{head}+" if changed else head
 
 
-def write_results(name: str, figures: Mapping[str, float | int | str | bool | None]) -> Path:
-    """Write `benchmarks/results/NAME.json`; the command is the one that runs now."""
+def write_results(name: str, figures: Mapping[str, float | int | str | bool | None], command: str | None = None) -> Path:
+    """Write `benchmarks/results/NAME.json`; the command is the one that runs now, if none is given."""
     record = {
-        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": command or shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
         "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
@@ -79,6 +79,21 @@ def write_results(name: str, figures: Mapping[str, float | int | str | bool | No
     path = RESULTS_DIR / f"{name}.json"
     path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
+
+
+def earlier(path: Path, command_of: Callable[[Mapping[str, float]], str], at_commit: str) -> dict[str, float]:
+    """The figures that an earlier part wrote to `path`: of the same commit and options, so that they belong to one table.
+
+    A commit with changes on it (`+`) is not the same as another such one.
+
+    Args:
+        command_of: the one command that makes figures with the options of now, in however many parts they were made.
+    """
+    if not path.is_file() or at_commit.endswith("+"):
+        return {}
+    record = json.loads(path.read_text(encoding="utf-8"))
+    same = record["commit"] == at_commit and record["command"] == command_of(record["figures"])
+    return record["figures"] if same else {}
 
 
 def print_figures(figures: Mapping[str, float | int | str | bool | None]) -> None:

@@ -22,10 +22,11 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from _harness import RESULTS_DIR, ROOT, commit, print_figures, write_results
+from _harness import RESULTS_DIR, ROOT, commit, earlier, print_figures, write_results
 
 from noria.model import resolve
 
@@ -140,31 +141,17 @@ def command_of(options: argparse.Namespace, figures: Mapping[str, float]) -> str
     return shlex.join([*command, *(part for setting in options.set for part in ("--set", setting))])
 
 
-def earlier(path: Path, options: argparse.Namespace, at_commit: str) -> dict[str, float]:
-    """The figures that an earlier part wrote to `path`: of the same commit and options, so that they belong to one table.
-
-    A commit with changes on it (`+`) is not the same as another such one.
-    """
-    if not path.is_file() or at_commit.endswith("+"):
-        return {}
-    record = json.loads(path.read_text(encoding="utf-8"))
-    same = record["commit"] == at_commit and record["command"] == command_of(options, record["figures"])
-    return record["figures"] if same else {}
-
-
 def main() -> None:
     options = parser().parse_args()
     for base in {SETS[name].base for name in options.only} - {None}:
         resolve(base)  # what is missing is said before hours are spent
-    figures = earlier(RESULTS_DIR / "tasks.json", options, commit())
+    figures = earlier(RESULTS_DIR / "tasks.json", partial(command_of, options), commit())
     with tempfile.TemporaryDirectory() as folder:
         for name in options.only:
             runs = [one(name, options, seed, Path(folder) / f"{name}-{seed}") for seed in range(options.seeds)]
             figures |= figures_of(name, runs)
             print_figures(figures)
-            path = write_results("tasks", figures)
-            record = json.loads(path.read_text(encoding="utf-8")) | {"command": command_of(options, figures)}
-            path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            write_results("tasks", figures, command_of(options, figures))
 
 
 def parser() -> argparse.ArgumentParser:

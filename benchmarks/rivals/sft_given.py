@@ -3,6 +3,7 @@
 import argparse
 import json
 import resource
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,28 @@ import torch
 
 LORA = {"r": 16, "lora_alpha": 32, "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]}
 RATES = {"lora": 1e-3, "full": 2e-4}
+WARM_UP = 6000
+"""Tokens of the first steps, which are told of apart: kernels are chosen, memory is touched for the first time, and code is compiled in them."""
+
+
+class Clock:
+    """Tokens a second of the steps behind the first ones."""
+
+    def __init__(self) -> None:
+        self.marks: list[tuple[float, int]] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """Training begins now, and not when this was made."""
+        self.began = time.monotonic()
+
+    def step(self, tokens: int) -> None:
+        """A step has ended; so many tokens without padding were learnt from until now."""
+        self.marks.append((time.monotonic(), tokens))
+
+    def figures(self) -> dict[str, float]:
+        (warm, before), (end, tokens) = next(mark for mark in self.marks if mark[1] >= WARM_UP), self.marks[-1]
+        return {"tokens_per_second": (tokens - before) / (end - warm), "first_steps_seconds": warm - self.began}
 
 
 def parser(**choices: Sequence[str]) -> argparse.ArgumentParser:
@@ -50,7 +73,6 @@ def held_out_loss(model: Any, rows: Sequence[dict[str, list[int]]]) -> float:
     return total / count
 
 
-def tell(given: dict[str, Any], seconds: float, gigabytes: float, loss: float) -> None:
-    """Print the figures as the last line; padding is not counted."""
-    tokens = sum(len(row["input_ids"]) for row in given["train"])
-    print(json.dumps({"tokens_per_second": tokens / seconds, "held_out_loss": loss, "gigabytes": gigabytes}))
+def tell(clock: Clock, gigabytes: float, loss: float) -> None:
+    """Print the figures as the last line."""
+    print(json.dumps({**clock.figures(), "held_out_loss": loss, "gigabytes": gigabytes}))

@@ -17,6 +17,7 @@ from noria.model.render import Style
 from noria.train import Example, Progress, Supervised, TuneConfig, encode_chat, train
 from noria.train.adapters import check_top_layers
 from noria.train.checkpoint import model_errors
+from noria.train.methods import refuse_unheeded
 from noria.train.soft_prompt import add_soft_prompt, check_has_no_soft_prompt
 
 MAX_HELD_OUT_TOKENS = 20_000
@@ -66,8 +67,9 @@ def finetune(
     return {**result.metrics, "num_by_objective": kinds, "num_replayed": num_replayed}
 
 
-def check_base(config: TuneConfig, base: BaseModel) -> None:
-    """Refuse settings that this base cannot be tuned with, before anything is made for them. Raises ConfigError, ModelError."""
+def check_base(config: TuneConfig, task: str, base: BaseModel) -> None:
+    """Refuse settings that a task on this base cannot be tuned with, or would not heed, before anything is made. Raises ConfigError, ModelError."""
+    refuse_unheeded(config, task, config.method)
     folder = plain_checkpoint(base)
     check_decoder(folder)
     if config.method == "prompt":

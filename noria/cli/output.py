@@ -7,10 +7,13 @@ import json
 import logging
 import os
 import sys
+import time
 import tomllib
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,8 +94,8 @@ def _console(stderr: bool) -> "Console":
 def progress_bars() -> Generator[Callable[[str, float, float], None]]:
     """Bars on stderr; the function takes a stage's name, what is done and what there is in all.
 
-    A stage's bar appears with its first report. Without a terminal a stage is one line when it begins and one when it ends. What stands in brackets
-    behind the name is a note, and may change from report to report.
+    A stage's bar appears with its first report. Without a terminal a stage is a line when it begins, one when it ends and, where it is long, a few
+    in between. What stands in brackets behind the name is a note, and may change from report to report.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -114,18 +117,52 @@ def progress_bars() -> Generator[Callable[[str, float, float], None]]:
         yield report
 
 
-def _lines() -> Callable[[str, float, float], None]:
-    state: dict[str, bool] = {}
+SECONDS_APART, MOST_SECONDS_APART = 60.0, 600.0
+"""A stage says how far it is at each tenth but not more often, and not more seldom where a tenth takes hours."""
+
+
+@dataclass
+class _Stage:
+    """What was said of a stage, on the monotonic clock."""
+
+    began: float
+    done_at_first: float
+    said: float
+    tenth: int
+    finished: bool = False
+    done: float = 0.0
+
+
+def _lines(clock: Callable[[], float] = time.monotonic) -> Callable[[str, float, float], None]:
+    stages: dict[str, _Stage] = {}
+
+    def say(line: str) -> None:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
     def report(stage: str, done: float, total: float) -> None:
-        finished = done >= total
-        name = _name_of(stage)
-        if name not in state or (finished and not state[name]):
-            sys.stderr.write(f"{stage}{': done' if finished else ' ...'}\n")
-            sys.stderr.flush()
-        state[name] = finished or state.get(name, False)
+        now, tenth = clock(), int(10 * done / total) if total else 10
+        known = stages.get(_name_of(stage))
+        if known is None or done < known.done:  # it begins anew, as for another trial
+            known = stages[_name_of(stage)] = _Stage(now, done, now, tenth, finished=done >= total)
+            say(f"{stage}{': done' if done >= total else ' ...'}")
+        elif known.finished:
+            pass
+        elif done >= total:
+            known.finished = True
+            say(f"{stage}: done")
+        elif now - known.said >= (SECONDS_APART if tenth > known.tenth else MOST_SECONDS_APART):
+            known.said, known.tenth = now, tenth
+            gone, since = now - known.began, done - known.done_at_first
+            left = f", about {_duration(gone * (total - done) / since)} left" if since > 0 else ""
+            say(f"{stage}: {done / total:.0%} after {_duration(gone)}{left}")
+        known.done = done
 
     return report
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
 
 
 def _name_of(stage: str) -> str:

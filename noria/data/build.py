@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict
 from noria.data.build_config import BuildConfig
 from noria.data.contamination import read_evaluation
 from noria.data.contents import Contents, Funnel
-from noria.data.corpus import BUILT, open_corpus
+from noria.data.corpus import BUILT, SCRATCH, open_corpus
+from noria.data.documents import whole_characters
 from noria.data.parse import INSTALL_CORPUS
 from noria.data.picture import funnel_picture
 from noria.errors import ArtifactError, DataError, DependencyError, StoreError
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from noria.data.recipe import Recipe
 
 PICTURE = "funnel.svg"
-SCRATCH = ".build"
 LIBRARIES = ("datatrove", "ftfy", "py3langid", "trafilatura", "markitdown", "mwparserfromhell", "warcio", "pyarrow", "presidio-analyzer")
 _BYTES_WORTH_A_WORKER = 20_000_000
 """A process of its own takes seconds to start."""
@@ -149,7 +149,8 @@ def read_manifest(out: Path) -> Manifest:
 def _asked(config: BuildConfig, paths: Sequence[Path], against: Sequence[Path]) -> dict[str, Any]:
     """What makes two requests the same."""
     settings = config.model_dump(mode="json", exclude={"workers"})
-    return {**settings, "paths": [str(p.absolute()) for p in paths], "against": [str(p.absolute()) for p in against]}
+    told = {name: [whole_characters(str(path.absolute())) for path in given] for name, given in (("paths", paths), ("against", against))}
+    return {**settings, **told}
 
 
 def _num_workers(recipe: "Recipe", num_tasks: int) -> int:
@@ -213,7 +214,7 @@ def _evaluation(against: tuple[Path, ...]) -> dict[str, Any]:
     if not against:
         return {}
     found = read_evaluation(against)
-    return {"files": [str(path) for path in against], "texts": found.num_texts, "too_short": found.num_short}
+    return {"files": [whole_characters(str(path)) for path in against], "texts": found.num_texts, "too_short": found.num_short}
 
 
 def _library_versions() -> dict[str, str]:

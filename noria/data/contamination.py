@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from noria.data.documents import Unread
+from noria.data.documents import Unread, whole_characters
 from noria.data.grams import IDEOGRAPH, Hashes, UnitWindows, units
 from noria.data.parse import decode
 from noria.data.parser import Parser
@@ -65,7 +65,7 @@ def read_evaluation(paths: tuple[Path, ...]) -> EvaluationTexts:
     hashes: dict[int, list[Hashes]] = {}
     sources: dict[int, list[NDArray[np.int64]]] = {}
     for number, path in enumerate(paths):
-        found.files.append(path.name)
+        found.files.append(whole_characters(path.name))
         before = found.num_texts
         for text in _texts(path):
             size = _window_size(cut := units(text))

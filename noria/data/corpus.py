@@ -12,13 +12,14 @@ from glob import has_magic
 from hashlib import sha256
 from pathlib import Path
 
-from noria.data.documents import Document
+from noria.data.documents import Document, whole_characters
 from noria.data.parser import Parser
 from noria.data.readers import KINDS, ROW_SUFFIXES, Track, check_libraries, is_read, read_documents, suffix_of
 from noria.errors import DataError
+from noria.store.claim import is_claimed
 
-BUILT = "corpus.json"
-"""Manifest of a built corpus; written last."""
+BUILT, SCRATCH = "corpus.json", ".build"
+"""Manifest of a built corpus, written last; and what an unfinished one is made from."""
 EVALUATION = "evaluation"
 """What files named `test` or `eval` are counted as in `Corpus.passed_over`."""
 _SPLIT_NAMES = {"train": "train", **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"), **dict.fromkeys(("test", "eval"), EVALUATION)}
@@ -53,14 +54,14 @@ class Corpus:
                     reason = reason or ": ".join(part for part in (item.place, item.reason) if part)
                     count += 1
                 if count:
-                    self.left_out.append((str(path), reason if count == 1 else f"{reason} ({count} such)"))
+                    self.left_out.append((whole_characters(str(path)), reason if count == 1 else f"{reason} ({count} such)"))
 
 
 def open_corpus(paths: Sequence[Path]) -> Corpus:
     """The files at, below and matched by these paths that hold text.
 
     Raises:
-        DataError: no such path, a file of a kind that is not read, or no text at all.
+        DataError: no such path, a corpus that is not built to its end, a file of a kind that is not read, or no text at all.
         DependencyError: a library for one of the files is not installed.
     """
     files: dict[Path, None] = {}
@@ -70,6 +71,8 @@ def open_corpus(paths: Sequence[Path]) -> Corpus:
             found = sorted(p for p in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if not p.name.startswith("."))
             if not found:
                 raise DataError(f"No file matches '{path}'. Check the pattern.")
+        elif _is_unfinished(path):
+            raise DataError(f"The corpus in '{path}' is not built to its end. Run its `noria data build` again, or leave it out.")
         else:
             found = [path]
         for place in found:
@@ -125,8 +128,33 @@ def _files(path: Path, passed_over: Counter[str]) -> list[Path]:
         if not is_read(path):
             raise DataError(f"'{path}' is of no kind that is read: {', '.join(KINDS)}, each also compressed (.gz, .bz2, .xz, .zst).")
         return [path]
-    if (path / BUILT).is_file():
-        return sorted(p for p in path.glob("*.jsonl.gz") if split_by_name(p.name))
-    found = sorted(p for p in path.rglob("*") if p.is_file() and not any(part.startswith(".") for part in p.relative_to(path).parts))
-    passed_over.update(suffix_of(p) or "no suffix" for p in found if not is_read(p))
-    return [p for p in found if is_read(p)]
+    return sorted(_below(path, passed_over))
+
+
+def _below(path: Path, passed_over: Counter[str]) -> Iterator[Path]:
+    """What is read below a folder. Of a built corpus these are its splits: what was dropped is not to come back; of one half built, nothing."""
+    folders = [path]
+    while folders:
+        folder = folders.pop()
+        try:
+            entries = sorted(folder.iterdir())
+            (folder / BUILT).is_file()
+        except PermissionError:  # as `lost+found` on a disk of data
+            continue
+        built = [p for p in folder.glob("*.jsonl.gz") if split_by_name(p.name)] if (folder / BUILT).is_file() else []
+        if built or _is_unfinished(folder):
+            yield from built
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                folders.append(entry)
+            elif entry.is_file() and is_read(entry):
+                yield entry
+            elif entry.is_file():
+                passed_over[whole_characters(suffix_of(entry)) or "no suffix"] += 1
+
+
+def _is_unfinished(folder: Path) -> bool:
+    return is_claimed(folder / SCRATCH) and not (folder / BUILT).is_file()

@@ -1,5 +1,6 @@
 """What a reader gives out: a document of a corpus, or a part of a file that cannot be read."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 
@@ -31,3 +32,26 @@ class Unread:
 
 
 Item = Document | Unread
+
+
+def batches(documents: Iterable[Document], max_documents: int = 256, max_characters: int = 4 << 20) -> Iterator[list[Document]]:
+    """Documents to be worked on together: so many at most, and none more once they have so many characters."""
+    batch: list[Document] = []
+    length = 0
+    for document in documents:
+        batch.append(document)
+        length += len(document.text)
+        if len(batch) == max_documents or length >= max_characters:
+            yield batch
+            batch, length = [], 0
+    if batch:
+        yield batch
+
+
+def whole_characters(text: str) -> str:
+    """A text whose surrogates are pairs made whole, or replaced: libraries refuse any other. Names of files that are not UTF-8 have some, too."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

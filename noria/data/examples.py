@@ -4,8 +4,9 @@ A chat row has OpenAI's messages and function schemas plus two keys of ours on a
 `train` every assistant message is trained on; with one, exactly the messages that say true are.
 """
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, cast, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
@@ -71,6 +72,15 @@ def _measurable(score: float) -> float:
     if abs(score) > MAX_SCORE:
         raise ValueError(f"must be a number from {-MAX_SCORE:g} to {MAX_SCORE:g}; write the scores in a larger unit")
     return score
+
+
+def _label(value: Any) -> Any:
+    """A label, or a list of them, with whole numbers as they are written: 0 is "0"."""
+    if isinstance(value, bool | float):
+        raise ValueError(f"a label is a text; write {json.dumps(json.dumps(value))}")  # noqa: TRY004 - pydantic collects ValueError only
+    if isinstance(value, list):
+        return [_label(one) for one in cast(list[Any], value)]
+    return str(value) if isinstance(value, int) else value
 
 
 FileMessage = Annotated[Message, BeforeValidator(_message), PlainSerializer(message_row)]
@@ -176,7 +186,7 @@ class ClassifyExample(Example):
 
     text: str
     text_pair: str | None = None
-    label: str | tuple[str, ...] | None = None
+    label: Annotated[str | tuple[str, ...] | None, BeforeValidator(_label)] = None
 
 
 class ScoreExample(Example):

@@ -17,6 +17,8 @@ from noria.data.duplicates import gram_size, plain_text
 Hashes = NDArray[np.uint64]
 _BASE = 0x9E3779B97F4A7C15
 """Odd, so that it has an inverse modulo 2^64."""
+NUM_KEPT_POWERS = 1 << 20
+"""16 MB; those for a longer text are made for it alone."""
 _UNIT = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]|[^\W_\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+")
 IDEOGRAPH = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
@@ -80,13 +82,18 @@ def _windows(text: str, starts: NDArray[Any], ends: NDArray[Any]) -> Hashes:
 def _running_sums(text: str) -> tuple[Hashes, Hashes]:
     """S[i] = sum over j < i of c[j] B^j, and B^-i, so that a window's value is (S[end] - S[start]) B^-start."""
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4").astype(np.uint64)
-    powers, inverses = _powers(max(1 << 12, 1 << len(codes).bit_length()))
+    count = len(codes) + 1
+    powers, inverses = _kept_powers() if count <= NUM_KEPT_POWERS else _powers(count)
     sums = np.zeros(len(codes) + 1, np.uint64)
     np.cumsum((codes + np.uint64(1)) * powers[: len(codes)], out=sums[1:])
     return sums, inverses
 
 
 @cache
+def _kept_powers() -> tuple[Hashes, Hashes]:
+    return _powers(NUM_KEPT_POWERS)
+
+
 def _powers(count: int) -> tuple[Hashes, Hashes]:
     """B^i and B^-i modulo 2^64 for i < count."""
     powers = [np.full(count, base, np.uint64) for base in (_BASE, pow(_BASE, -1, 1 << 64))]

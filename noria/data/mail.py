@@ -15,13 +15,14 @@ from noria.data.parser import Parser
 from noria.errors import DataError
 
 MAX_MESSAGE_BYTES = 64 << 20
+_PIECE_BYTES = 1 << 20
 _DAY = (
     r"\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b|\d[/.-]\d"
     r"|\b(?:jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)[a-z]*\.? \d|\d\.? (?:jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)"
 )
 _DATE = r"\d{4}\s*[年/.-]\s*\d{1,2}\s*[月/.-]\s*\d{1,2}"
 _ATTRIBUTION = re.compile(
-    rf"^[ \t]*(?:on\b(?=[^\n]*(?:{_DAY}|\w@\w))[^\n]{{3,200}}(?:\n(?!>)[^\n]{{0,100}})?\bwrote:"
+    rf"^[ \t]*+(?:on\b(?=[^\n]*(?:{_DAY}|\w@\w))[^\n]{{3,200}}(?:\n(?!>)[^\n]{{0,100}})?\bwrote:"
     rf"|(?=[^\n]{{0,200}}(?:{_DATE}|\w@\w))[^\n]{{5,200}}写道[：:])[ \t]*$",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -41,8 +42,8 @@ def read_mailbox(path: Path, stream: IO[bytes], parser: Parser) -> Iterator[Item
     """The messages of an mbox file: each begins with a line `From ...` after a blank one (RFC 4155)."""
     message: list[bytes] = []
     number, size, blank, begun = 0, 0, True, False
-    for line in stream:
-        if line.startswith(b"From ") and blank:
+    for line, is_begin in _lines(stream):
+        if is_begin and blank and line.startswith(b"From "):
             if begun:
                 number += 1
                 yield _document(path, b"".join(message), f"{path}:{number}", parser)
@@ -50,11 +51,19 @@ def read_mailbox(path: Path, stream: IO[bytes], parser: Parser) -> Iterator[Item
         elif not begun and line.strip():
             raise DataError("It is no mbox file: it does not begin with a line `From ...`.")
         elif size < MAX_MESSAGE_BYTES:
-            message.append(line.removeprefix(b">") if line.startswith(b">From ") else line)
+            message.append(line.removeprefix(b">") if is_begin and line.startswith(b">From ") else line)
             size += len(line)
-        blank = not line.strip()
+        blank = is_begin and not line.strip()
     if begun:
         yield _document(path, b"".join(message), f"{path}:{number + 1}", parser)
+
+
+def _lines(stream: IO[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """Lines, and whether each begins here: one that is too long for memory comes in pieces."""
+    is_begin = True
+    while line := stream.readline(_PIECE_BYTES):
+        yield line, is_begin
+        is_begin = line.endswith(b"\n")
 
 
 def _document(path: Path, data: bytes, place: str, parser: Parser) -> Item:

@@ -5,13 +5,13 @@ share at least one with probability 1 - (1 - s^7)^36: 0.994 at 0.75, 0.9998 at 0
 Koenig 2010) puts aside pairs that are far from similar enough; the exact Jaccard similarity of the character n-grams decides on the rest, so that
 nothing is removed for a likeness that it does not have. A document goes if it is that similar to an earlier one that stays.
 
-Memory: 78 bytes a document at the peak, in `proposed_pairs` (of 500,000, 30 % of them copies): the pairs so far and what one band takes. Later the
-n-grams of a few thousand documents.
+Memory: 78 bytes a document at the peak, in `proposed_pairs` (of 500,000, 30 % of them copies): the pairs so far and what one band takes. Later
+256 MB of n-grams, and those of the two documents at hand.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from noria.data.grams import Hashes, character_grams, mixed
 
 NUM_BANDS, NUM_ROWS, SKETCH_BYTES = 36, 7, 64
+MAX_REMEMBERED_BYTES = 256 << 20
 _CHUNK = 4096
 _random = np.random.default_rng(20_250_101)
 _FACTORS = _random.integers(0, 1 << 32, NUM_BANDS * NUM_ROWS, np.uint32) | np.uint32(1)
@@ -115,7 +116,7 @@ def near_duplicates(
     pairs: NDArray[np.int64], text_of: Callable[[int], str], threshold: float, removed: NDArray[np.bool_], report: Callable[[int, int], None]
 ) -> Iterator[Duplicate]:
     """Those of the later documents of the pairs that are as similar as `threshold` to an earlier one that stays; `removed` is kept up to date."""
-    grams = lru_cache(maxsize=8192)(lambda number: character_grams(text_of(number)))
+    grams = remembered(lambda number: character_grams(text_of(number)), MAX_REMEMBERED_BYTES)
     for start in range(0, len(pairs), 1000):
         report(start, len(pairs))
         for earlier, later in pairs[start : start + 1000].tolist():
@@ -125,6 +126,29 @@ def near_duplicates(
             if similarity >= threshold:
                 removed[later] = True
                 yield Duplicate(number=later, original=earlier, similarity=similarity)
+
+
+def remembered(grams_of: Callable[[int], Hashes], max_bytes: int) -> Callable[[int], Hashes]:
+    """The same function, with what it gave last kept: so many bytes together, and none that is longer by itself."""
+    kept: OrderedDict[int, Hashes] = OrderedDict()
+    num_bytes = 0
+
+    def of(number: int) -> Hashes:
+        nonlocal num_bytes
+        found = kept.get(number)
+        if found is not None:
+            kept.move_to_end(number)
+            return found
+        found = grams_of(number)
+        if found.nbytes > max_bytes:
+            return found
+        kept[number] = found
+        num_bytes += found.nbytes
+        while num_bytes > max_bytes:
+            num_bytes -= kept.popitem(last=False)[1].nbytes
+        return found
+
+    return of
 
 
 def jaccard_of_sorted(left: Hashes, right: Hashes, threshold: float) -> float:

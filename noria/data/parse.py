@@ -7,6 +7,7 @@ cannot be read raises `DataError` (or `DependencyError` for a missing extra) wit
 import codecs
 import io
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -33,7 +34,7 @@ OTHER_SUFFIXES = frozenset(CONVERTERS)
 INSTALL_CORPUS = "Run `.venv/bin/pip install -e '.[corpus]'` in the clone of Noria."
 _DECLARED_ENCODING = re.compile(rb"<(?:meta\b[^>]{0,200}?charset|\?xml\b[^>]{0,200}?encoding)\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]+)", re.IGNORECASE)
 MAX_BROKEN_SHARE = 0.01
-"""Of the characters of a page: with more, its encoding is not the one that it declares."""
+"""Of the characters of a page, or of those of a text that are not ASCII: with more, its encoding is another."""
 _CODECS = {
     **dict.fromkeys(("utf-16", "utf-16le", "utf-16be", "unicode"), "utf-8"),  # what names it in ASCII cannot be that
     **dict.fromkeys(("gb2312", "gbk", "x-gbk", "gb_2312-80"), "gb18030"),
@@ -93,8 +94,8 @@ def parse(path: Path, data: bytes, main_text: bool = False) -> Document:
 
 
 def decode(data: bytes) -> str:
-    """Text of a file: UTF-8, UTF-16 with its mark, or GB 18030 where that gives Chinese. Raises DataError."""
-    return data.decode(encoding_of(data))
+    """Text of a file: UTF-8, UTF-16 with its mark, or GB 18030 where that gives Chinese; stray bytes are replaced. Raises DataError."""
+    return data.decode(encoding_of(data), "replace")
 
 
 def decode_page(data: bytes) -> str:
@@ -120,7 +121,7 @@ def codec_of(label: str) -> str:
 
 
 def encoding_of(data: bytes, whole: bool = True) -> str:
-    """Name of the encoding that these bytes are text in, as `decode` tries them.
+    """Name of the encoding that these bytes are text in, as `decode` tries them; of UTF-8 a few bytes may be wrong, as `is_broken` has it.
 
     Args:
         whole: whether it is the whole text, not its beginning, which may end within a character.
@@ -129,8 +130,8 @@ def encoding_of(data: bytes, whole: bool = True) -> str:
         DataError: it is none of them.
     """
 
-    def decoded(encoding: str) -> str:
-        return codecs.getincrementaldecoder(encoding)().decode(data, whole)
+    def decoded(encoding: str, errors: str = "strict") -> str:
+        return codecs.getincrementaldecoder(encoding)(errors).decode(data, whole)
 
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         try:
@@ -146,14 +147,32 @@ def encoding_of(data: bytes, whole: bool = True) -> str:
         place = error.start
     else:
         return "utf-8-sig"
-    try:
-        text = decoded("gb18030")
-    except UnicodeDecodeError as error:
-        raise DataError(f"It is not UTF-8 (byte {place}). Save it as UTF-8.") from error
-    foreign = [c for c in text if ord(c) > 127]
-    if sum("\u4e00" <= c <= "\u9fff" or c in "，。、；：？！“”‘’（）《》" for c in foreign) < 0.9 * len(foreign):
+    replaced = decoded("utf-8-sig", "replace")
+    # Where most is UTF-8, GB 18030 may take the whole for other ideographs.
+    if 2 * replaced.count("\ufffd") > _num_foreign(replaced) and _is_gb18030(decoded):
+        return "gb18030"
+    if is_broken(replaced):
         raise DataError(f"It is not UTF-8 (byte {place}). Save it as UTF-8.")
-    return "gb18030"
+    return "utf-8-sig"
+
+
+def is_broken(text: str) -> bool:
+    """Whether more of a text was replaced in decoding it than a stray byte here and there: 1 % of what is not ASCII, or 0.1 % of all."""
+    return text.count("\ufffd") > max(MAX_BROKEN_SHARE * _num_foreign(text), MAX_BROKEN_SHARE / 10 * len(text))
+
+
+def _num_foreign(text: str) -> int:
+    return len(text) - len(text.encode("ascii", "ignore"))
+
+
+def _is_gb18030(decoded: Callable[[str], str]) -> bool:
+    try:
+        foreign = "".join(c for c in decoded("gb18030") if ord(c) > 127)
+    except UnicodeDecodeError:
+        return False
+    num_chinese = sum("\u4e00" <= c <= "\u9fff" or c in "，。、；：？！“”‘’（）《》" for c in foreign)
+    # Half of them everyday characters (two bytes each): of other encodings come rare ones, as of an apostrophe and the letter behind it.
+    return num_chinese >= 0.9 * len(foreign) and len(foreign.encode("gb2312", "ignore")) >= len(foreign)
 
 
 def _name(path: Path) -> str:

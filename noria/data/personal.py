@@ -2,15 +2,16 @@
 
 presidio's recognisers know e-mail addresses, phone numbers, cards, IBANs, IP addresses, URLs, US social security and British national insurance
 numbers; the Chinese ones (mobile number, resident identity number, bank card) are written here. Of the US and British numbers those without hyphens
-or spaces are found only after a word that says what they are: bookings and parts are numbered so, too. Dates, times, prices and numbers of up to six
-digits are left alone. Names and postal addresses have no pattern: they are not found.
+or spaces are found only after a word that says what they are: bookings and parts are numbered so, too. Digits may be full-width. Dates, times, prices
+and numbers of up to six digits are left alone. Names and postal addresses have no pattern: they are not found.
 """
 
 import ipaddress
 import re
 import sys
+from bisect import bisect
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,14 +76,21 @@ _CHINESE = (
     _Pattern(entity="card", regex=re.compile(r"(?<![\d.])[3-69]\d{3}(?:[- ]?\d{4}){2,3}[- ]?\d{1,4}(?!\d)"), valid=luhn),
 )
 
+_FRACTION = r"(?:,\d{1,2}|\.\d{1,8})?(?!\d)(?!-\d{4}-?\d{4}(?!\d))"
+_IN_THREES = rf"\d{{1,3}}(?:(?:,\d{{3}})+|(?:\.\d{{3}})+|(?: \d{{3}})+(?![- ]?\d)){_FRACTION}"
+"""An amount written in groups of three; what stands after it, a space or a comma between, may be a telephone number."""
 _NUMBERS_LEFT_ALONE = re.compile(
     r"(?<![\w-])\d{4}([-/.])\d{1,2}\1\d{1,2}(?:[T ]\d{1,2}:\d{2}(?::\d{2})?(?:\.\d+)?(?:Z|[+-]\d{2}:?\d{2})?)?(?![\w-])"  # 2026-03-04T18:30:00Z
     r"|(?<![\w-])\d{1,2}([-/.])\d{1,2}\2(?:\d{4}|\d{2})(?![\w-])"  # 04/03/2026
     r"|\d{4}年\d{1,2}月(?:\d{1,2}[日号])?|\d{1,2}月\d{1,2}[日号]"
     r"|(?<![\d:])\d{1,2}:\d{2}(?::\d{2})?(?![\d:])"  # 18:30
-    r"|[$€£¥￥]\s?\d[\d,. ]*\d|(?<![\d-])\d[\d,.]*\s?(?:元|块|美元|dollars?|euros?|pounds?|yuan|USD|EUR|GBP|CNY|RMB)(?![A-Za-z])",
+    rf"|[$€£¥￥]\s?(?:{_IN_THREES}|\d+{_FRACTION})"
+    rf"|(?<![\d-])(?:{_IN_THREES}|\d{{1,9}}{_FRACTION})\s?(?:元(?![旦宵])|块|美元|dollars?|euros?|pounds?|yuan|USD|EUR|GBP|CNY|RMB)(?![A-Za-z])",
     re.IGNORECASE | re.ASCII,
 )
+_FULL_WIDTH = str.maketrans("０１２３４５６７８９＋－Ｘｘ", "0123456789+-Xx")
+"""What Chinese input methods make of a number in full width; one character stays one."""
+_FULL_WIDTH_DIGIT = re.compile("[０-９]")
 _MAYBE_NUMBER = re.compile(r"\d(?:[-\s().+/]{0,3}\d){6}", re.ASCII)
 _MAYBE_IBAN = re.compile(r"[A-Z]{2}\d{2}[ -]?[A-Z0-9]{4}")
 _MAYBE_IP = re.compile(r"\d\.\d{1,3}\.\d|:[0-9A-Fa-f]*:")
@@ -108,13 +116,7 @@ class PersonalData:
         self.find = lru_cache(maxsize=max_remembered)(self._find)
 
     def _find(self, text: str) -> tuple[Span, ...]:
-        """Spans in order, none over another; of two that overlap the longer one stays."""
-        found = [span for span in self._candidates(text) if span.entity in self._entities]
-        taken: list[Span] = []
-        for span in sorted(found, key=lambda s: (s.start - s.end, _PRIORITY[s.entity], s.start)):
-            if all(span.end <= other.start or span.start >= other.end for other in taken):
-                taken.append(span)
-        return tuple(sorted(taken))
+        return without_overlaps(span for span in self._candidates(_narrow(text)) if span.entity in self._entities)
 
     def _candidates(self, text: str) -> Iterator[Span]:
         """Every recogniser costs something, so each runs only on a text that could hold what it looks for."""
@@ -170,6 +172,7 @@ class PersonalData:
 
 def same_value(entity: Entity, found: str) -> tuple[str, str]:
     """What two ways to write one value have in common."""
+    found = _narrow(found)
     if entity == "phone":
         digits = "".join(c for c in found if c.isdigit())
         digits = digits.removeprefix("00")
@@ -218,6 +221,20 @@ class Placeholders:
             self._numbers[label] += 1
             self._placeholders[same] = f"<{label}_{self._numbers[label]}>"
         return self._placeholders[same]
+
+
+def without_overlaps(found: Iterable[Span]) -> tuple[Span, ...]:
+    """Spans in order, none over another; of two that overlap the longer one stays."""
+    taken: list[Span] = []
+    for span in sorted(found, key=lambda s: (s.start - s.end, _PRIORITY[s.entity], s.start)):
+        place = bisect(taken, span)
+        if all(span.end <= other.start or span.start >= other.end for other in taken[max(0, place - 1) : place + 1]):
+            taken.insert(place, span)
+    return tuple(taken)
+
+
+def _narrow(text: str) -> str:
+    return text.translate(_FULL_WIDTH) if _FULL_WIDTH_DIGIT.search(text) else text
 
 
 def _presidio(recognizer: Any, entity: Entity, text: str) -> Iterator[Span]:

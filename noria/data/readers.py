@@ -17,9 +17,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, cast
 
-from noria.data.documents import Document, Item, Unread
+from noria.data.documents import Document, Item, Unread, whole_characters
 from noria.data.mail import read_mail, read_mailbox
-from noria.data.parse import HTML_SUFFIXES, INSTALL_CORPUS, MAX_FILE_BYTES, OTHER_SUFFIXES, TEXT_SUFFIXES, decode, encoding_of
+from noria.data.parse import HTML_SUFFIXES, INSTALL_CORPUS, MAX_FILE_BYTES, OTHER_SUFFIXES, TEXT_SUFFIXES, decode, encoding_of, is_broken
 from noria.data.parser import Parser
 from noria.data.web_archive import read_archive
 from noria.data.wiki import read_dump
@@ -58,15 +58,14 @@ def read_documents(path: Path, parser: Parser, track: Track, limits: TextLimits 
     try:
         with open_stream(path, track) as stream:
             if suffix_of(path) in TEXT_SUFFIXES:
-                yield from _text(path, stream, limits or TextLimits(), track)
+                yield from map(_clean, _text(path, stream, limits or TextLimits(), track))
             else:
-                for item in READERS[suffix_of(path)](path, stream, parser):
-                    yield replace(item, text=whole_characters(item.text))
+                yield from map(_clean, READERS[suffix_of(path)](path, stream, parser))
     except DependencyError:
         raise
     except Exception as error:  # noqa: BLE001 - a library may raise anything on a broken file
         reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {' '.join(str(error).split())!s:.200}"
-        yield Unread(source=str(path), reason=reason)
+        yield _clean(Unread(source=str(path), reason=reason))
     track.raw = None
     track.num_finished_bytes += path.stat().st_size if path.is_file() else 0
 
@@ -83,15 +82,6 @@ def open_stream(path: Path, track: Track | None = None) -> Generator[IO[bytes]]:
             yield raw
         else:
             yield stack.enter_context(unpack(raw))
-
-
-def whole_characters(text: str) -> str:
-    """A text whose surrogates are pairs made whole, or replaced: libraries refuse any other."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
 
 
 def suffix_of(path: Path) -> str:
@@ -113,6 +103,11 @@ def check_libraries(files: list[Path]) -> None:
             raise DependencyError(f"Reading '{path}' needs {missing}. {INSTALL_CORPUS}")
 
 
+def _clean(item: Item) -> Item:
+    """What was read, in whole characters: a row may hold halves of them in any field, and the name of a file be none in UTF-8."""
+    return replace(item, **{name: whole_characters(value) for name, value in vars(item).items() if value is not None})
+
+
 def _zstandard(raw: IO[bytes]) -> IO[bytes]:
     import zstandard
 
@@ -129,8 +124,12 @@ def _text(path: Path, stream: IO[bytes], limits: TextLimits, track: Track) -> It
         return
     encoding = encoding_of(head[: 1 << 20], whole=False)
     del head
-    with open_stream(path, track) as again, io.TextIOWrapper(cast(Any, again), encoding=encoding) as lines:
+    with open_stream(path, track) as again, io.TextIOWrapper(cast(Any, again), encoding=encoding, errors="replace") as lines:
         for number, piece in enumerate(_pieces(lines, limits.piece_characters), 1):
+            if is_broken(piece) and piece.count("\ufffd") > 1:  # the last piece may be short
+                reason = f"It is not {encoding.removesuffix('-sig').upper()}, as what stands before it is. Save it as UTF-8."
+                yield Unread(source=str(path), place=f"piece {number}", reason=reason, text=piece[:MAX_KEPT_CHARACTERS])
+                continue
             yield Document(text=piece, id=f"{path}#{number}", source=str(path))
 
 
@@ -151,15 +150,18 @@ def _rows(path: Path, stream: IO[bytes], _: Parser) -> Iterator[Item]:
     number = 0
     while line := stream.readline(MAX_ROW_BYTES + 1):
         number += 1
+        place, kept = f"line {number}", line[:MAX_KEPT_CHARACTERS].decode("utf-8", "replace")
         if len(line) > MAX_ROW_BYTES:
-            raise DataError(f"Line {number} is longer than {MAX_ROW_BYTES:,} bytes.")
+            while line and not line.endswith(b"\n"):
+                line = stream.readline(1 << 20)
+            yield Unread(source=str(path), place=place, reason=f"It is longer than {MAX_ROW_BYTES:,} bytes.", text=kept)
+            continue
         if not line.strip():
             continue
         try:
             row = json.loads(line.decode("utf-8-sig"))
         except (ValueError, RecursionError) as error:
-            kept = line[:MAX_KEPT_CHARACTERS].decode("utf-8", "replace")
-            yield Unread(source=str(path), place=f"line {number}", reason=f"It is not JSON ({error!s:.100}).", text=kept)
+            yield Unread(source=str(path), place=place, reason=f"It is not JSON ({error!s:.100}).", text=kept)
             continue
         yield _row(path, row, number, "line")
 
@@ -179,12 +181,12 @@ def _parquet(path: Path, stream: IO[bytes], _: Parser) -> Iterator[Item]:
 
     if path.suffix.lower() != ".parquet":
         raise DataError("Parquet is compressed inside already; it is not read compressed once more.")
-    with parquet.ParquetFile(stream) as file:
+    with parquet.ParquetFile(stream, pre_buffer=False, buffer_size=1 << 20) as file:  # else a whole row group is in memory at once
         columns = [name for name in ("text", "id", "source", "url", "license", "language") if name in file.schema_arrow.names]
         if "text" not in columns:
             raise DataError(f"It has no column `text`; its columns are: {', '.join(file.schema_arrow.names)[:200]}.")
         number = 0
-        for batch in file.iter_batches(batch_size=1000, columns=columns):
+        for batch in file.iter_batches(batch_size=64, columns=columns):
             for row in batch.to_pylist():
                 number += 1
                 yield _row(path, row, number, "row")

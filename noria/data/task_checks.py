@@ -46,16 +46,17 @@ def read_file(path: Path, task: Task) -> TaskFile:
 
 
 def check_pair(train: TaskFile, held_out: TaskFile, out_of_scope: bool | None = None) -> None:
-    """Refuse what an evaluation file has that training cannot teach: other labels, another kind of label, tags of another scheme.
+    """Refuse a training file of one class, and what an evaluation file has that it cannot teach: other labels, another kind of label, other tags.
 
     Args:
         out_of_scope: as in `TaskConfig`; whether a text may have none of the labels, None: where only the evaluation file has such rows.
 
     Raises:
-        DataError: the first such row, with its line.
+        DataError: the first such row, with its line; or the file that has one class only.
     """
     known = {name for row in train.rows.values() for name in names_of(row)}
     several = first_list(train) is not None
+    _check_told_apart(train, known, several)
     check_labels(held_out, several, f"'{train.path}'")
     if out_of_scope is True:
         _check_in_scope(train, several)
@@ -64,10 +65,22 @@ def check_pair(train: TaskFile, held_out: TaskFile, out_of_scope: bool | None = 
     if any(isinstance(row, TagExample) for row in train.rows.values()):
         known.add("O")
         check_tags(held_out, scheme_in(train))
+        if not any(tag != "O" for row in held_out.rows.values() for tag in names_of(row)):
+            raise DataError(f"'{held_out.path}' has no tag but 'O': nothing can be chosen by it. Add rows with other tags.")
     for line, row in held_out.rows.items():
         strange = next((name for name in names_of(row) if name not in known), None)
         if strange is not None:
             raise held_out.fault(line, f"the label {strange!r} is in no row of '{train.path}'. {_remedy(strange, several)}")
+
+
+def _check_told_apart(train: TaskFile, known: set[str], several: bool) -> None:
+    """Labels are told apart from one another, any number of them and tags from there being none."""
+    first = next(iter(train.rows.values()))
+    if isinstance(first, ClassifyExample) and len(known) < (1 if several else 2):
+        only = "no label" if not known else f"one label only, {next(iter(known))!r}"
+        raise DataError(f"'{train.path}' has {only}: there is nothing to tell apart. Add rows of other labels.")
+    if isinstance(first, TagExample) and not known - {"O"}:
+        raise DataError(f"'{train.path}' has no tag but 'O': there is nothing to learn. Add rows with other tags.")
 
 
 def _check_in_scope(train: TaskFile, several: bool) -> None:
@@ -156,9 +169,18 @@ def _empty_field(row: Example) -> str | None:
         fields |= {f"label[{index}]": name for index, name in enumerate(row.label or ())}
     if isinstance(row, EmbedExample):
         fields |= {f"negatives[{index}]": text for index, text in enumerate(row.negatives)}
+    if isinstance(row, ChatExample):
+        return next((f"messages[{index}].content" for index in range(len(row.messages)) if _is_blank(row, index)), None)
     if isinstance(row, TagExample):  # white space is a token of some Chinese sets
         return next((f"tokens[{index}]" for index, token in enumerate(row.tokens) if not token), None)
     return next((name for name, value in fields.items() if isinstance(value, str) and not value.strip()), None)
+
+
+def _is_blank(row: ChatExample, index: int) -> bool:
+    """Whether a user says nothing, or an answer to learn from neither says nor calls anything."""
+    message = row.messages[index]
+    asked_or_learnt = message.role == "user" or (message.role == "assistant" and row.train[index])
+    return asked_or_learnt and not message.content.strip() and not message.tool_calls
 
 
 def _missing_field(row: Example) -> str | None:

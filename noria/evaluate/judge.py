@@ -14,11 +14,13 @@ import numpy as np
 
 from noria.data.language import is_chinese
 from noria.evaluate.counted import Counted
+from noria.evaluate.lengths import brief
 from noria.evaluate.paired import compare
 from noria.schema import GenerationRequest, Generator, Message, Record
 
 Side = Literal["model", "against", "tie"]
-MAX_REASON_CHARACTERS, MAX_TOKENS = 400, 320
+MAX_VERDICT_TOKENS = 48
+"""For all but the reason."""
 _ENGLISH = (
     "You compare two answers to the same request. Go by whether they are correct, do what was asked, leave out what was not, and read well; "
     "not by their length or their order. Say briefly what decides, then which one is better: A, B, or tie."
@@ -29,12 +31,6 @@ _CHINESE = (
 )
 INSTRUCTIONS = (_ENGLISH, _CHINESE)
 PARTS = (("Request", "Answer A", "Answer B"), ("请求", "回答 A", "回答 B"))
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {"reason": {"type": "string", "maxLength": MAX_REASON_CHARACTERS}, "better": {"type": "string", "enum": ["A", "B", "tie"]}},
-    "required": ["reason", "better"],
-    "additionalProperties": False,
-}
 
 
 class Pair(Record):
@@ -77,11 +73,18 @@ def _asked(judge: Generator, request: str, a: str, b: str, sides: Mapping[str, S
     chinese = is_chinese(request)
     text = "\n\n".join(f"[{name}]\n{value}" for name, value in zip(PARTS[chinese], (request, a, b), strict=True))
     messages = Message(role="system", content=INSTRUCTIONS[chinese]), Message(role="user", content=text)
-    said = judge.generate(GenerationRequest(messages=messages, response_schema=SCHEMA, max_tokens=MAX_TOKENS, temperature=0.0)).message.content
+    most, tokens = brief(chinese)
+    room = tokens + MAX_VERDICT_TOKENS
+    said = judge.generate(GenerationRequest(messages=messages, response_schema=_schema(most), max_tokens=room, temperature=0.0)).message.content
     try:
         return sides[json.loads(said)["better"]]
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _schema(max_reason_characters: int) -> dict[str, Any]:
+    fields = {"reason": {"type": "string", "maxLength": max_reason_characters}, "better": {"type": "string", "enum": ["A", "B", "tie"]}}
+    return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
 
 
 def verdict(pairs: Sequence[Pair], better: Mapping[str, Side]) -> dict[str, Any]:

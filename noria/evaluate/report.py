@@ -1,9 +1,10 @@
-"""A comparison as one HTML page: metrics with intervals, a table of every label, confusions, slices, and the rows that tell most.
+"""A comparison as one HTML page: metrics with intervals, curves, a table of every label, confusions, slices, and the rows that tell most.
 
-In: rows, predictions and their scores, of one model or two. Out: `details`, which the JSON report holds too, and a page without scripts or
-outside files.
+In: rows, predictions and their scores, of one model or two, and pictures of how the models were trained. Out: `details`, which the JSON report holds
+too, and a page without scripts or outside files.
 """
 
+import base64
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,25 +19,33 @@ from noria.evaluate.scores import Scores
 from noria.store import write_file
 
 NUM_EXAMPLES, NUM_CONFUSIONS, MOST_SLICES = 60, 30, 12
+NUM_BINS = 10
+"""Of equal width, for the curve of how often a model is right that says how sure it is."""
 LENGTHS = ("shortest third", "middle third", "longest third")
 
 
 def details(
     rows: Sequence[Example], said: Sequence[Mapping[str, Any]], found: Scores, before: tuple[Sequence[Mapping[str, Any]], Scores] | None
 ) -> dict[str, Any]:
-    """Slices, confusions and telling rows: those that two models answer differently well, or that the one gets wrong."""
+    """Slices, confusions, how far sureness can be trusted, and telling rows: what two models answer differently well, or the one gets wrong."""
     earlier = None if before is None else before[1].values
     return {
         "slices": _slices(rows, found.values, earlier),
         "confusions": _confusions(rows, said),
+        "reliability": _reliability(rows, said, found.values),
         "examples": _examples(rows, said, found.values, before),
     }
 
 
-def write_page(report: Mapping[str, Any], path: Path) -> None:
-    """Write the page of a report. Raises StoreError."""
+def write_page(report: Mapping[str, Any], path: Path, curves: Mapping[str, bytes]) -> None:
+    """Write the page of a report. Raises StoreError.
+
+    Args:
+        curves: SVG pictures of how models were trained, by their names; shown as pictures, so that a stranger's file runs no script.
+    """
+    pictures = {name: base64.b64encode(picture).decode() for name, picture in curves.items()}
     environment = Environment(loader=PackageLoader("noria.evaluate", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    write_file(path, [environment.get_template("report.html.jinja").render(report)])
+    write_file(path, [environment.get_template("report.html.jinja").render(report, curves=pictures)])
 
 
 def text_of(row: Example) -> str:
@@ -46,7 +55,7 @@ def text_of(row: Example) -> str:
     if isinstance(row, TagExample):
         return " ".join(row.tokens)
     if isinstance(row, AnswerExample):
-        return f"{row.question} ({row.context[:200]})"
+        return f"{row.question} ({row.context})"
     return row.text if isinstance(row, TextPairExample | EmbedExample) else str(row)
 
 
@@ -111,6 +120,20 @@ def _confusions(rows: Sequence[Example], said: Sequence[Mapping[str, Any]]) -> l
             pairs.update(zip(row.tags or (), one["tags"], strict=True))
     wrong = [(pair, count) for pair, count in pairs.most_common() if pair[0] != pair[1]]
     return [{"right": right, "said": given, "n": count} for (right, given), count in wrong[:NUM_CONFUSIONS]]
+
+
+def _reliability(rows: Sequence[Example], said: Sequence[Mapping[str, Any]], values: Sequence[float]) -> list[dict[str, float]]:
+    """Of labels that were said with a probability: how sure the model was and how often it was right, for each bin that has rows."""
+    sure = [float(one["score"]) for row, one in zip(rows, said, strict=True) if isinstance(row, ClassifyExample) and {"label", "score"} <= one.keys()]
+    if len(sure) != len(rows):
+        return []
+    bins = np.minimum((np.array(sure) * NUM_BINS).astype(int), NUM_BINS - 1)
+    members = [np.flatnonzero(bins == place) for place in range(NUM_BINS)]
+    return [
+        {"n": len(of), "confidence": float(np.mean(np.array(sure)[of])), "accuracy": float(np.mean(np.array(values)[of]))}
+        for of in members
+        if len(of)
+    ]
 
 
 def _examples(

@@ -56,10 +56,12 @@ def read_sheet(path: Path, pairs: Sequence[Pair]) -> dict[str, Side]:
 
 def _rows(path: Path) -> list[tuple[int, Mapping[str, str]]]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"'{path}' cannot be read as UTF-8 text: {error}.") from error
-    reader = csv.DictReader(io.StringIO(text, newline=""))
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"'{path}' cannot be read: {error.strerror}. Name a sheet that exists.") from error
+    if b"\x00" in raw:
+        raise DataError(f"'{path}' is saved as UTF-16. Save the sheet as CSV (in Excel: CSV UTF-8).")
+    reader = csv.DictReader(io.StringIO(_text(raw), newline=""))
     missing = [name for name in ("id", "better") if name not in (reader.fieldnames or ())]
     if missing:
         raise DataError(f"'{path}' has no column `{missing[0]}`. Save the sheet as CSV, with its first line.")
@@ -67,6 +69,14 @@ def _rows(path: Path) -> list[tuple[int, Mapping[str, str]]]:
         return [(reader.line_num, {name: row.get(name) or "" for name in ("id", "better")}) for row in reader]
     except csv.Error as error:
         raise DataError(f"'{path}' line {reader.line_num}: {error}. Save the sheet as CSV.") from error
+
+
+def _text(raw: bytes) -> str:
+    """A sheet as text; one that is not in UTF-8 may have any other letters, as Excel in China writes GBK: what is read of it is ASCII."""
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 def _hash(pair: Pair) -> str:

@@ -7,7 +7,8 @@ In: `NAME.jsonl` of a project's `evals/`, or the held-out decisions of an export
     {"id", "kind": "score", "messages": [...], "reference": "...", "metric"?: "token_f1"}
 
 Messages and tools are in the OpenAI format; without `tools` the project's own are offered. `today` (a date) is the day the conversation
-takes place; without it `DEFAULT_DAY`. `chat_suite` makes one item of each trained-on message of a chat task file.
+takes place; without it `DEFAULT_DAY`. `chat_suite` makes one item of each trained-on message of a chat task file; of `chat` a reply is worth its
+overlap with the one that is there, of `tools` it is enough that it is no call.
 
 Out: a `SuiteRun`, one `ItemResult` an item, kept line by line in a results file so that a killed run goes on where it was. A run that lacks an
 item is incomplete, and the gate refuses it.
@@ -25,17 +26,19 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from noria.data import Example, conversation_of, read_chat, read_objects
-from noria.errors import DataError
+from noria.errors import ContextOverflowError, DataError
+from noria.evaluate.lengths import tokens_for, too_long
 from noria.evaluate.metrics import TextMetric, exact_calls, named_calls, reply_matches, text_score
 from noria.schema import Generation, GenerationRequest, Generator, Message, ToolSpec, canonical_json
 from noria.schema.messages import Record
 
 ItemKind = Literal["decision", "score"]
 SuiteKind = Literal["pass", "score"]
+ChatTask = Literal["chat", "tools"]
 Progress = Callable[[int, int], None]
 """Called with items done and items in all."""
 CONCURRENCY = 16
-MAX_ANSWER_TOKENS = 160
+MAX_ANSWER_TOKENS, MAX_REPLY_TOKENS = 160, 512
 FIRST_TOKENS = 4
 """Enough of an answer to see whether it is a call, where nothing else is asked of it: a call begins with a brace, a reply never does."""
 REPLY_CHARACTERS = 16
@@ -55,6 +58,7 @@ class Item(Record):
     tools: tuple[ToolSpec, ...] | None = None
     expect: dict[str, Any] = {}
     reference: str = ""
+    """The text a good answer resembles; of a decision, the reply that is right. Empty where nothing is compared with one."""
     metric: TextMetric = "token_f1"
     today: date = DEFAULT_DAY
     group: str = ""
@@ -69,7 +73,7 @@ class Suite(Record):
 
     @property
     def kind(self) -> SuiteKind:
-        return "score" if self.items[0].kind == "score" else "pass"
+        return "score" if any(item.reference for item in self.items) else "pass"
 
 
 class ItemResult(Record):
@@ -133,10 +137,14 @@ def checked_suite(name: str, items: Sequence[Item], where: str) -> Suite:
     return Suite(name=name, items=tuple(items))
 
 
-def chat_suite(path: Path, name: str, max_items: int | None = None) -> Suite:
+def chat_suite(path: Path, name: str, max_items: int | None = None, task: ChatTask = "tools") -> Suite:
     """One decision item for each message that a chat task file trains on: what came before it asks, the message is the right answer.
 
-    With `max_items` those spread evenly over the file. Raises DataError.
+    Args:
+        max_items: as many of them at most, spread evenly over the file.
+        task: what a reply is worth: of `tools` 1 where it is no call, of `chat` its overlap with the message too.
+
+    Raises DataError.
     """
     items: list[Item] = []
     for number, example in enumerate(read_chat(path), 1):
@@ -145,7 +153,10 @@ def chat_suite(path: Path, name: str, max_items: int | None = None) -> Suite:
                 item_id = f"{example.id or number}:{index}"
                 before, tools = example.messages[:index], example.tools or None
                 group, expect = conversation_of(example, str(number)), expected_decision(message)
-                items.append(Item(id=item_id, kind="decision", messages=before, tools=tools, expect=expect, group=group, today=day_of(example)))
+                reference = message.content if task == "chat" and "reply" in expect else ""
+                today = day_of(example)
+                decision = Item(id=item_id, kind="decision", messages=before, tools=tools, expect=expect, group=group, today=today)
+                items.append(decision.model_copy(update={"reference": reference}))
     if max_items is not None and len(items) > max_items:
         items = [items[k * len(items) // max_items] for k in range(max_items)]
     return checked_suite(name, items, f"'{path}'")
@@ -241,6 +252,8 @@ def grade(item: Item, generation: Generation) -> ItemResult:
         value = metrics["exact_calls"]
     else:
         value = metrics["replies"] = float(reply_matches(answer, item.expect["reply"]))
+        if item.reference:
+            value = metrics[item.metric] = value * text_score(item.metric, answer.content, item.reference)
     return ItemResult(
         id=item.id,
         value=value,
@@ -264,6 +277,8 @@ def run_suite(
     Args:
         make_request: What is asked for an item; by default its own messages and tools.
         results_path: Grows by one line an item, flushed to disk at the end.
+
+    Raises ModelError; DataError for an item that the model's context does not hold.
     """
     done = {r.id: r for r in read_results(results_path)} if results_path else {}
     results = [done[item.id] for item in suite.items if item.id in done]
@@ -271,7 +286,10 @@ def run_suite(
     stopped = threading.Event()
 
     def answer(item: Item) -> ItemResult | None:
-        return None if stopped.is_set() else grade(item, _asked(item, generator, (make_request or item_request)(item)))
+        try:
+            return None if stopped.is_set() else grade(item, _asked(item, generator, (make_request or item_request)(item)))
+        except ContextOverflowError as error:
+            raise too_long(f"Item {item.id!r} of {suite.name!r}", error) from error
 
     with ThreadPoolExecutor(max_workers=CONCURRENCY) as pool, ResultsFile(results_path) as out:
         futures = [pool.submit(answer, item) for item in todo]
@@ -309,8 +327,8 @@ def in_sharing_order(items: Sequence[Item]) -> list[Item]:
 def _asked(item: Item, generator: Generator, request: GenerationRequest) -> Generation:
     """The model's answer, or its beginning where that settles the item: a model that rambles costs no more than one that does not."""
     reply = item.expect.get("reply")
-    settled_by_any_reply = item.kind == "decision" and (reply is None or not (reply.get("contains") or reply.get("not_contains")))
-    if not settled_by_any_reply:
+    settled_by_any_reply = reply is None or not (reply.get("contains") or reply.get("not_contains"))
+    if item.reference or not settled_by_any_reply:
         return generator.generate(request)
     started, text, num_tokens, first = time.monotonic(), "", 0, 0.0
     stream = generator.stream(request)
@@ -335,10 +353,15 @@ def _asked(item: Item, generator: Generator, request: GenerationRequest) -> Gene
 
 def item_request(item: Item, tools: Sequence[ToolSpec] = ()) -> GenerationRequest:
     """The request of an item: with `tools` where it brings none; text to be scored is asked without tools."""
-    messages = item.messages
     offered = () if item.kind == "score" else item.tools if item.tools is not None else tuple(tools)
-    any_reply = item.expect.get("reply") == {"not_call": True}
-    return GenerationRequest(messages=messages, tools=offered, max_tokens=FIRST_TOKENS if any_reply else MAX_ANSWER_TOKENS, temperature=0.0)
+    return GenerationRequest(messages=item.messages, tools=offered, max_tokens=_room(item), temperature=0.0)
+
+
+def _room(item: Item) -> int:
+    """Tokens an answer may have: a reply to be compared with one as many as that one needs, one that only must be none a few."""
+    if item.kind == "decision" and item.reference:
+        return min(MAX_REPLY_TOKENS, tokens_for(item.reference))
+    return FIRST_TOKENS if item.expect.get("reply") == {"not_call": True} else MAX_ANSWER_TOKENS
 
 
 class ResultsFile:

@@ -3,7 +3,8 @@
 The order of the work: check both files, choose what was left out, tune, score; nothing is written before the files are known to be right.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -14,7 +15,7 @@ from noria.data import Example, Task
 from noria.data.examples import HeadTask
 from noria.data.language import mostly_chinese
 from noria.data.task_checks import TaskFile, check_pair, first_list, in_both, question_of, read_file
-from noria.data.tasks import read_task
+from noria.data.tasks import numbered_rows
 from noria.errors import ConfigError, DataError, ModelError, NoriaError
 from noria.evaluate.scores import score
 from noria.lifecycle.adapt_untrained import adapt_untrained, check_untrained
@@ -23,23 +24,25 @@ from noria.lifecycle.asking import open_folder
 from noria.lifecycle.measure import check_comparable
 from noria.lifecycle.measure_heads import standing_of
 from noria.lifecycle.predictions import keep_predictions
-from noria.lifecycle.race import FEWEST_ROWS, MOST_ROWS, ROWS_A_MINUTE, RUNNERS, UNHEEDED, Fault, RaceConfig, race, refuse_wrong
+from noria.lifecycle.race import RUNNERS, UNHEEDED, Fault, RaceConfig, asking_seconds, num_rows, race, refuse_wrong
 from noria.lifecycle.standing import Standing, group_of, spread
-from noria.lifecycle.untrained import UntrainedConfig, UntrainedMethod
+from noria.lifecycle.untrained import UntrainedConfig, UntrainedMethod, placed
 from noria.model import DEFAULT_BASE, BaseModel, check_decoder, resolve
 from noria.model.registry import CHINESE_ENCODER, DEFAULT_ENCODER
-from noria.store import sizes
+from noria.store import content_mark, sizes
 from noria.train import TuneConfig
-from noria.train.heads.opening import head_of, new_model
-from noria.train.methods import check_method, num_learning, with_method
+from noria.train.heads.opening import can_turn, head_of, new_model, reads_ahead
+from noria.train.methods import check_method, num_learning, unheeded, with_method
 from noria.train.sentences import SentenceEncoder
-from noria.train.task import Report, Say, Tuned, Watch, tune
+from noria.train.task import Report, Say, Tuned, Watch, tell_of_rows, tune
 from noria.train.task_config import TaskConfig
 
 if TYPE_CHECKING:
     from noria.lifecycle.search_space import Space
 
 TASKS = (*get_args(HeadTask), *get_args(WritingTask))
+Rows = tuple[Path, Sequence[Example]]
+"""A task file, and its rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +68,19 @@ class Job:
         return list(self.train.rows.values())
 
     @property
+    def given(self) -> tuple[Rows, Rows]:
+        """What is learnt from, and what chooses."""
+        return (self.train.path, self.rows), (self.held_out.path, list(self.held_out.rows.values()))
+
+    @property
     def writes(self) -> bool:
         return self.task in get_args(WritingTask)
 
     def request(self, config: Section, base: Path | None) -> dict[str, Any]:
         """As `noria.store.claim` takes it."""
         settings = {**config.model_dump(mode="json"), **self.options, "--task": self.task, "--base": None if base is None else str(base)}
-        return {"settings": settings, "files": sizes((self.train.path, self.held_out.path))}
+        weights = None if base is None else content_mark(base)
+        return {"settings": settings, "files": sizes((self.train.path, self.held_out.path)), "weights": weights}
 
 
 def adapt(
@@ -131,8 +140,7 @@ def _to_write(job: Job) -> Tuned:
 
 def _with_head(job: Job) -> Tuned:
     config, base, kind = checked(TaskConfig, job.settings, "--set"), _encoder(job), head_task(job.task)
-    given = (job.train.path, job.rows), (job.held_out.path, list(job.held_out.rows.values()))
-    return tune(config, kind, *given, base, job.out, job.request(config, base.path), scorer(kind), job.report, job.say)
+    return tune(config, kind, *job.given, base, job.out, job.request(config, base.path), scorer(kind), job.report, job.say)
 
 
 def _encoder(job: Job) -> BaseModel:
@@ -140,27 +148,50 @@ def _encoder(job: Job) -> BaseModel:
 
 
 def _searched(job: Job, num_trials: int) -> Tuned:
-    if job.writes or job.settings.get("method") in (*get_args(UntrainedMethod), "best"):
-        raise ConfigError("`--search` is for classify, score, embed, tag and answer by a method that trains. Leave it out.")
+    if job.settings.get("method") in (*get_args(UntrainedMethod), "best"):
+        raise ConfigError("`--search` is for a method that trains. Leave it out, or give another `--method`.")
+    return _searched_to_write(job, num_trials) if job.writes else _searched_with_head(job, num_trials)
+
+
+def _searched_with_head(job: Job, num_trials: int) -> Tuned:
     from noria.lifecycle.search import search
 
     config, base, kind = checked(TaskConfig, job.settings, "--set"), _encoder(job), head_task(job.task)
-    given = (job.train.path, job.rows), (job.held_out.path, list(job.held_out.rows.values()))
 
     def tuned(settings: TaskConfig, folder: Path, told: Report, watch: Watch) -> Tuned:
-        return tune(settings, kind, *given, base, folder, job.request(settings, base.path), scorer(kind), told, lambda _: None, watch)
+        return tune(settings, kind, *job.given, base, folder, job.request(settings, base.path), scorer(kind), told, lambda _: None, watch)
 
-    return search(config, _space(config, kind, base, given[0]), num_trials, job.request(config, base.path), job.out, tuned, job.report, job.say)
+    space = _space(config, kind, base, job.given, job.say)
+    return search(config, space, num_trials, job.request(config, base.path), job.out, tuned, job.report, job.say)
+
+
+def _searched_to_write(job: Job, num_trials: int) -> Tuned:
+    """The same for a model that writes; the lower the loss on the evaluation file, the better."""
+    from noria.lifecycle.search import search
+    from noria.lifecycle.search_space import space_of_writing
+
+    config, base, kind = checked(TuneConfig, job.settings, "--set"), resolve(job.base or DEFAULT_BASE), cast(WritingTask, job.task)
+    check_writing(config, kind, job.train, job.held_out, base, job.say)
+
+    def tuned(settings: TuneConfig, folder: Path, told: Report, watch: Watch) -> Tuned:
+        request = job.request(settings, base.path)
+        made = adapt_writing(settings, kind, job.train, job.held_out, base, folder, request, told, lambda _: None, watch)
+        return replace(made, metrics={**made.metrics, "score": -made.metrics["held_out_loss"]})
+
+    space = space_of_writing(config, kind)
+    return search(config, space, num_trials, job.request(config, base.path), job.out, tuned, job.report, job.say)
 
 
 def _raced(job: Job) -> Tuned:
     """By the method that does best within the minutes. Raises ConfigError where there are none, or settings that no method has."""
     config = checked(RaceConfig, job.settings, "--set")
     settings = _settings_of_methods(job)
-    count = min(MOST_ROWS, max(FEWEST_ROWS, int(config.minutes * ROWS_A_MINUTE)))
+    count = num_rows(job.task, settings, config.minutes)
+    job = replace(job, options={**job.options, "--rows": count, "--methods": _whole_settings(job, settings)})
     rows = TaskFile(path=job.held_out.path, rows=spread(job.held_out.rows, count))
     check_comparable(rows.path, [group_of(row, str(line)) for line, row in rows.rows.items()])
     refuse_wrong({method: {name: own[name] for name in own if name != "method"} for method, own in settings.items()}, _fault_of(job))
+    _tell_of_rows(job, next(own for method, own in settings.items() if method not in get_args(UntrainedMethod)))
 
     def make(method: str, minutes: float, folder: Path) -> Tuned:
         return _made(replace(job, settings={**settings[method], "minutes": minutes}, out=folder, say=lambda _: None))
@@ -168,8 +199,23 @@ def _raced(job: Job) -> Tuned:
     def ask(folder: Path) -> Standing:
         return standing_of(str(folder), job.task, rows, job.report)
 
+    def asking(method: str) -> float:
+        return asking_seconds(job.task, method, len(rows.rows), settings[method])
+
     base = None if job.base is None else resolve(job.base).path
-    return race(list(settings), config.minutes, job.request(config, base), job.out, make, ask, job.say)
+    return race(list(settings), config.minutes, job.request(config, base), job.out, make, ask, job.say, asking)
+
+
+def _tell_of_rows(job: Job, settings: Mapping[str, Any]) -> None:
+    """Say once what all methods of a race that train would say of the rows; what keeps these settings from them the race itself tells."""
+    with suppress(NoriaError):
+        if job.writes:
+            config, base = checked(TuneConfig, settings, "--set"), resolve(job.base or DEFAULT_BASE)
+            check_writing(config, cast(WritingTask, job.task), job.train, job.held_out, base, job.say)
+            return
+        head = head_of(checked(TaskConfig, settings, "--set"), head_task(job.task), _encoder(job), job.given[0])
+        for path, rows in job.given:
+            tell_of_rows(head, path, rows, head.inputs(rows), job.say)
 
 
 def _fault_of(job: Job) -> Fault:
@@ -178,6 +224,8 @@ def _fault_of(job: Job) -> Fault:
 
     def check(method: str, settings: Mapping[str, Any]) -> None:
         given = {"method": method, **settings}
+        if "crf" in job.settings:  # by which it goes whether other settings of a tagger are heeded
+            given = {"crf": job.settings["crf"], **given}
         if method in get_args(UntrainedMethod):
             untrained = checked(UntrainedConfig, given, "--set")
             check_untrained(untrained, job.task)
@@ -190,7 +238,7 @@ def _fault_of(job: Job) -> Fault:
             if "max_tokens" in settings:  # it takes reading all rows
                 check_writing(config, cast(WritingTask, job.task), job.train, job.held_out, base, lambda _: None)
             else:
-                check_base(config, base)
+                check_base(config, job.task, base)
         else:
             config, base = checked(TaskConfig, given, "--set"), _encoder(job)
             head = head_of(config, head_task(job.task), base, (job.train.path, job.rows))
@@ -214,8 +262,8 @@ def _settings_of_methods(job: Job) -> dict[str, dict[str, Any]]:
     several = job.task == "classify" and first_list(job.train) is not None
     found: dict[str, dict[str, Any]] = {}
     for method in (method for method in RUNNERS[job.task] if not (several and method == "contrast")):
-        known = UntrainedConfig if method in get_args(UntrainedMethod) else TuneConfig if job.writes else TaskConfig
-        heeded = known.model_fields.keys() - UNHEEDED.get(method, ())
+        known = _config_of(job, method)
+        heeded = known.model_fields.keys() - UNHEEDED.get(method, ()) - unheeded(job.task, method)
         found[method] = {"method": method, **{name: value for name, value in given.items() if name in heeded}}
         checked(known, found[method], "--set")
     strange = sorted(given.keys() - {name for settings in found.values() for name in settings})
@@ -224,14 +272,33 @@ def _settings_of_methods(job: Job) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _space(config: TaskConfig, task: HeadTask, base: BaseModel, train: tuple[Path, Sequence[Example]]) -> "Space":
-    """What a search draws; what would end every trial is raised here, before a folder is made. Raises ConfigError, ModelError."""
-    from noria.lifecycle.search_space import space_of
+def _config_of(job: Job, method: str) -> type[UntrainedConfig] | type[TuneConfig] | type[TaskConfig]:
+    return UntrainedConfig if method in get_args(UntrainedMethod) else TuneConfig if job.writes else TaskConfig
 
-    head = head_of(config, task, base, train)
+
+def _whole_settings(job: Job, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """All settings of all methods: by them their folders are claimed, so that a race begun otherwise is not gone on with."""
+    return {method: _config_of(job, method).model_validate(own).model_dump(mode="json") for method, own in settings.items()}
+
+
+def _space(config: TaskConfig, task: HeadTask, base: BaseModel, given: tuple[Rows, Rows], say: Say) -> "Space":
+    """What a search draws; what would end every trial is raised here, before a folder is made, and what all would say of the rows is said.
+
+    Args:
+        given: the rows to learn from, and those to choose by.
+
+    Raises:
+        ConfigError, ModelError: see above.
+    """
+    from noria.lifecycle.search_space import TURNED, space_of
+
+    head = head_of(config, task, base, given[0])
     model = new_model(config, head, base)
     check_method(config, head, model)
-    return space_of(config, task, num_learning(with_method(model, config)))
+    for path, rows in given:
+        tell_of_rows(head, path, rows, head.inputs(rows), say)
+    turns = task in TURNED and (config.bidirectional or not reads_ahead(model)) and can_turn(config, head, base)
+    return space_of(config, task, num_learning(with_method(model, config)), turns)
 
 
 def head_task(task: str) -> HeadTask:
@@ -264,10 +331,16 @@ def predict_file(model: str, task: str, data: Path, out: Path, report: Report) -
     """
     if task in get_args(WritingTask):
         return predict_writing(model, cast(WritingTask, task), data, out, report)
-    rows = list(read_task(data, cast(Task, head_task(task))))
+    numbered = dict(numbered_rows(data, cast(Task, head_task(task))))
+    rows, places = list(numbered.values()), [f"'{data}' line {line}" for line in numbered]
 
     _, predictions = open_folder(Path(model), task)
-    keep_predictions(model, task, rows, lambda start: predictions(rows[start:]), out, report)
+
+    def predict(start: int) -> Generator[dict[str, Any]]:
+        with closing(predictions(rows[start:])) as found:
+            yield from placed(found, places[start:])
+
+    keep_predictions(model, task, rows, predict, out, report)
     return len(rows)
 
 

@@ -2,24 +2,26 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from noria.data import Task
+from noria.data import Example, Task
 from noria.data.language import mostly_chinese
-from noria.data.task_checks import TaskFile, first_list, names_of, question_of
+from noria.data.task_checks import OUT_OF_SCOPE, TaskFile, first_list, names_of, question_of
 from noria.errors import ConfigError, DataError
 from noria.evaluate.suites import chat_suite
 from noria.lifecycle.adapt_writing import NAME as WRITING
 from noria.lifecycle.adapt_writing import Writing, WritingTask, answers_of
 from noria.lifecycle.cases import CaseBook, question_text
 from noria.lifecycle.measure import open_plain
+from noria.lifecycle.race import asking_seconds
 from noria.lifecycle.standing import Standing, reported, spread, standing_on_rows, standing_on_suite
-from noria.lifecycle.untrained import NAME, CaseGenerator, CasesFile, Untrained, UntrainedConfig
+from noria.lifecycle.untrained import NAME, CaseGenerator, CasesFile, Untrained, UntrainedConfig, or_none, placed
 from noria.model import DEFAULT_BASE, resolve
 from noria.model.registry import CHINESE_ENCODER, DEFAULT_ENCODER
 from noria.store import check_claim, claim, finished, hardware, versions, write_file
+from noria.train.heads.scope import threshold_of
 from noria.train.sentences import SentenceEncoder
 from noria.train.task import DONE, SCRATCH, Report, Say, Tuned
 
@@ -65,6 +67,7 @@ def adapt_untrained(
     if told is not None:
         return Tuned(folder=out, metrics=told["metrics"])
     check_claim(out, out / SCRATCH, request, COMMAND)
+    refuse_shares_of_one(config, train, held_out)
     began = time.monotonic()
     rows = list(train.rows.values())
     writing = Writing.of(cast(WritingTask, task), rows) if task in get_args(WritingTask) else None
@@ -77,7 +80,7 @@ def adapt_untrained(
     try:
         claim(out, out / SCRATCH, request, COMMAND)
         untrained.file = _with_best_number(config, untrained, writing, held_out, report)
-        found = _standing(untrained, writing, held_out, _most(untrained, config.minutes, ROWS_TO_SCORE), report)
+        found, untrained.file = _standing(untrained, writing, held_out, _most(config, untrained.file, ROWS_TO_SCORE), report)
     finally:
         untrained.close()
     metrics = {found.metric: found.score, "score": found.score, "num_scored": len(found.groups), "num_steps": 0}
@@ -88,7 +91,7 @@ def adapt_untrained(
         write_file(out / WRITING, [writing.model_dump_json(indent=1) + "\n"])
     write_file(out / NAME, [untrained.file.model_dump_json(indent=1) + "\n"])
     told = {"request": request, "base": file.base, "metrics": metrics, "versions": versions(), "hardware": hardware()}
-    write_file(out / DONE, [json.dumps(told, indent=2, ensure_ascii=False) + "\n"])
+    write_file(out / DONE, [json.dumps(told, indent=2) + "\n"])
     finished(out, DONE, out / SCRATCH, request)
     return Tuned(folder=out, metrics=metrics)
 
@@ -112,6 +115,20 @@ def _file(config: UntrainedConfig, task: Task, train: TaskFile, base: str | None
     )
 
 
+def has_strangers(labels: Collection[str], held_out: TaskFile) -> bool:
+    """Whether rows to choose by are `out_of_scope` and none of the labels is called so: a threshold is to tell them."""
+    return bool(labels) and OUT_OF_SCOPE not in labels and any(OUT_OF_SCOPE in names_of(row) for row in held_out.rows.values())
+
+
+def refuse_shares_of_one(config: UntrainedConfig, train: TaskFile, held_out: TaskFile) -> None:
+    """Raises ConfigError where rows are `out_of_scope` and there is one vote, which always has all of the votes: no threshold tells them apart."""
+    labels = {name for row in train.rows.values() for name in names_of(row)}
+    one, name = (config.votes == 1, "votes") if config.method == "prompting" else (config.num_examples == 1, "num_examples")
+    if one and has_strangers(labels, held_out):
+        shares = f"`--method {config.method}` tells them by their share of the votes"
+        raise ConfigError(f"'{held_out.path}' has rows labelled {OUT_OF_SCOPE!r}: {shares}. Set `{name}` to 3 or more, or remove these rows.")
+
+
 def _with_best_number(config: UntrainedConfig, untrained: Untrained, writing: Writing | None, held_out: TaskFile, report: Report) -> CasesFile:
     """The file with the number of cases that was set, or else does best; of equals the smallest."""
     file = untrained.file
@@ -121,36 +138,51 @@ def _with_best_number(config: UntrainedConfig, untrained: Untrained, writing: Wr
         return file.model_copy(update={"num_examples": 1})
     found: dict[int, float] = {}
     if config.method == "retrieval":  # the texts are embedded once for all numbers
-        rows = spread(held_out.rows, ROWS_TO_LOOK_UP)
+        rows, strangers = spread(held_out.rows, ROWS_TO_LOOK_UP), has_strangers(file.labels, held_out)
         near = untrained.book.nearest([question_text(row) for row in rows.values()], max(NUMBERS["retrieval"]))
-        for number in NUMBERS["retrieval"]:
-            found[number] = standing_on_rows(file.task, rows, [untrained.voted(one[:number]) for one in near]).score
+        for number in NUMBERS["retrieval"][strangers:]:  # one case has all of the votes, whatever it is asked
+            said = [untrained.voted(one[:number]) for one in near]
+            found[number] = _with_threshold(file, rows, said, strangers)[0].score
     else:
         for number in NUMBERS["prompting"]:
             untrained.file = file.model_copy(update={"num_examples": number})
-            found[number] = _standing(untrained, writing, held_out, _most(untrained, config.minutes, ROWS_TO_CHOOSE), report).score
+            found[number] = _standing(untrained, writing, held_out, _most(config, file, ROWS_TO_CHOOSE), report)[0].score
     best = max(found, key=lambda number: (found[number], -number))
     return file.model_copy(update={"num_examples": best})
 
 
-def _most(untrained: Untrained, minutes: float | None, wanted: int) -> int:
-    """Rows to ask: as many as are wanted, or fewer where the minutes are few (a model answers about two a second)."""
-    if untrained.file.base is None:
+def _most(config: UntrainedConfig, file: CasesFile, wanted: int) -> int:
+    """Rows to ask: as many as are wanted, or fewer where the minutes are few; every number that is tried asks them, and the chosen one again."""
+    if file.base is None:
         return ROWS_TO_LOOK_UP
-    return wanted if minutes is None else max(FEWEST_ROWS, min(wanted, int(minutes * 60 / untrained.file.votes / 4)))
+    if config.minutes is None:
+        return wanted
+    times = 1 if config.num_examples is not None else len(NUMBERS["prompting"]) + 1
+    each = asking_seconds(file.task, "prompting", 1, config.model_dump())
+    return max(FEWEST_ROWS, min(wanted, int(60 * config.minutes / (times * each))))
 
 
-def _standing(untrained: Untrained, writing: Writing | None, held_out: TaskFile, count: int, report: Report) -> Standing:
-    """What the cases are worth on rows spread over the evaluation file."""
+def _standing(untrained: Untrained, writing: Writing | None, held_out: TaskFile, count: int, report: Report) -> tuple[Standing, CasesFile]:
+    """What the cases are worth on rows spread over the evaluation file, and how they are made use of: with a threshold where there is to be one."""
 
     def told(done: int, total: int) -> None:
         report(f"asking (with {untrained.file.num_examples} cases)", done, total)
 
-    task, rows = untrained.file.task, spread(held_out.rows, count)
-    if task in ("chat", "tools"):
-        return standing_on_suite(chat_suite(held_out.path, held_out.path.stem, count), CaseGenerator(untrained), told)
-    if writing is None:
-        return standing_on_rows(task, rows, reported(untrained.predictions(list(rows.values())), len(rows), told))
+    file, rows = untrained.file, spread(held_out.rows, count)
+    if file.task in ("chat", "tools"):
+        return standing_on_suite(chat_suite(held_out.path, held_out.path.stem, count, file.task), CaseGenerator(untrained), told), file
     places = [f"'{held_out.path}' line {line}" for line in rows]
+    if writing is None:
+        said = list(reported(placed(untrained.predictions(list(rows.values())), places), len(rows), told))
+        return _with_threshold(file, rows, said, has_strangers(file.labels, held_out))
     answers = answers_of(CaseGenerator(untrained), writing, list(rows.values()), places)
-    return standing_on_rows(task, rows, ({"target": one.content} for one in reported(answers, len(rows), told)))
+    return standing_on_rows(file.task, rows, ({"target": one.content} for one in reported(answers, len(rows), told))), file
+
+
+def _with_threshold(file: CasesFile, rows: Mapping[int, Example], said: Sequence[dict[str, Any]], strangers: bool) -> tuple[Standing, CasesFile]:
+    """What predictions without a threshold are worth with the best one, where there are rows that it is to tell."""
+    if not strangers:
+        return standing_on_rows(file.task, rows, said), file
+    threshold = threshold_of([one["score"] for one in said], [OUT_OF_SCOPE in names_of(row) for row in rows.values()])
+    told = [or_none(one, threshold) for one in said]
+    return standing_on_rows(file.task, rows, told), file.model_copy(update={"threshold": threshold})

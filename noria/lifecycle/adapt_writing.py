@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import torch
 from pydantic import ValidationError
 
 from noria.align import finetune
@@ -21,10 +22,12 @@ from noria.data.language import mostly_chinese
 from noria.data.task_checks import TaskFile, question_of
 from noria.data.tasks import first_fault, numbered_rows, read_objects
 from noria.errors import ArtifactError, ConfigError, ContextOverflowError, DataError, ModelError
+from noria.evaluate.lengths import too_long
 from noria.lifecycle.measure import open_plain
 from noria.lifecycle.predictions import keep_predictions
 from noria.model import BaseModel, Renderer, load_tokenizer
 from noria.model.export import export_gguf
+from noria.model.precision import dtype_of
 from noria.model.registry import GGUF_NAME
 from noria.schema import GenerationRequest, Message, Record
 from noria.schema import Generator as TextGenerator
@@ -33,7 +36,8 @@ from noria.store.files import copy_folder, disk_errors
 from noria.train import Progress, TuneConfig, encode_chat
 from noria.train.checkpoint import given_up_on_failure
 from noria.train.curve import draw
-from noria.train.task import DONE, SCRATCH, Report, Say, Tuned
+from noria.train.methods import chosen
+from noria.train.task import DONE, SCRATCH, Report, Say, Tuned, Watch, nothing
 
 WritingTask = Literal["chat", "tools", "summarize", "rewrite"]
 NAME = "writing.json"
@@ -94,11 +98,13 @@ def adapt_writing(
     request: dict[str, Any],
     report: Report,
     say: Say,
+    watch: Watch = nothing,
 ) -> Tuned:
     """Tune a decoder on the rows of `train`; the weights with the lowest loss on `held_out` are kept.
 
     Args:
         request: what `out` is made for, as `noria.store.claim` takes it.
+        watch: told of each validation the loss, as a score.
 
     Raises:
         ConfigError, DataError, ModelError, StoreError: see `noria.train.loop.train`.
@@ -108,9 +114,17 @@ def adapt_writing(
         return Tuned(folder=out, metrics=told["metrics"])
     writing = check_writing(config, task, train, held_out, model, say)
     claim(out, scratch, request, "noria tune")
+    precision = str(dtype_of(config.precision, torch.get_default_device())).removeprefix("torch.")
+    told = {"learning_rate": config.peak_rate, "batch_tokens": config.batch_tokens, "max_tokens": config.max_tokens, "precision": precision}
+    say(chosen(model.name, config.method, told))
+
+    found: dict[str, float] = {}
 
     def on_progress(progress: Progress) -> None:
         report(f"tuning (loss {progress.loss:.3f})", progress.step, progress.num_steps)
+        if progress.validation != found:
+            found.update(progress.validation)
+            watch(progress.step * config.num_validations // progress.num_steps, -found["loss"])
 
     with given_up_on_failure(out, scratch):
         for side, file in (("train", train), ("held_out", held_out)):
@@ -124,7 +138,7 @@ def adapt_writing(
 
 def check_writing(config: TuneConfig, task: WritingTask, train: TaskFile, held_out: TaskFile, model: BaseModel, say: Say) -> Writing:
     """What is asked of the model; tells of rows that are left out. Raises ConfigError, DataError, ModelError for what cannot be tuned."""
-    check_base(config, model)
+    check_base(config, task, model)
     writing = Writing.of(task, list(train.rows.values()))
     _say_left_out(config, model, writing, train, held_out, say)
     return writing
@@ -161,7 +175,7 @@ def _write(out: Path, base: BaseModel, writing: Writing, request: dict[str, Any]
         draw(out / "curve.jsonl", out)
         write_file(out / NAME, [writing.model_dump_json(indent=1) + "\n"])
         told = {"request": request, "base": base.name, "metrics": metrics, "versions": versions(), "hardware": hardware()}
-        write_file(out / DONE, [json.dumps(told, indent=2, ensure_ascii=False) + "\n"])
+        write_file(out / DONE, [json.dumps(told, indent=2) + "\n"])
         shutil.rmtree(scratch)
 
 
@@ -207,9 +221,10 @@ def answers_of(generator: TextGenerator, writing: Writing, rows: Sequence[Exampl
     def answer(row: Example, place: str) -> Message:
         try:
             return generator.generate(_request(writing, row)).message
+        except ContextOverflowError as error:
+            raise too_long(place, error) from error
         except (ModelError, DataError) as error:
-            kind = DataError if isinstance(error, ContextOverflowError) else type(error)
-            raise kind(f"{place}: {error}") from error
+            raise type(error)(f"{place}: {error}") from error
 
     pool = ThreadPoolExecutor(CONCURRENCY)
     try:

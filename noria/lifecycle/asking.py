@@ -59,4 +59,4 @@ def _cases(folder: Path) -> tuple[Known, Predictions]:
         finally:
             untrained.close()
 
-    return Known(task=file.task, labels=file.labels, several=file.several), predictions
+    return Known(task=file.task, labels=file.labels, several=file.several, says_none=bool(file.threshold)), predictions

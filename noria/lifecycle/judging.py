@@ -15,12 +15,15 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from noria.data.task_checks import read_file
+from noria.data import Task
+from noria.data.task_checks import TaskFile, read_file
 from noria.errors import ConfigError, ContextOverflowError, DataError, ModelError
 from noria.evaluate.judge import Judged, Pair, Side, agreement, consistency, judged, majority, verdict
+from noria.evaluate.lengths import too_long
 from noria.evaluate.sheets import read_sheet, write_sheet
 from noria.evaluate.suites import Item, chat_suite
 from noria.lifecycle.measure import Say, check_comparable, check_report, find_model, opened_model, release_id, write_report
+from noria.lifecycle.seen import seen_by
 from noria.lifecycle.standing import group_of
 from noria.lifecycle.trial import Progress
 from noria.schema import GenerationRequest, Generator, Message
@@ -58,8 +61,10 @@ def judge_pairs(
         raise ConfigError(f"`--judge` and sheets are for the tasks {', '.join(TASKS)}; what is right of {asked.task!r} is known without.")
     check_report(out)
     _check_apart(out, {"--data": [asked.data], "--sheet": [] if sheet is None else [sheet], "--filled": filled})
-    items = _items(asked.task, asked.data)
+    file = read_file(asked.data, cast(Task, asked.task))
+    items = _items(asked.task, file)
     check_comparable(asked.data, [item.group or item.id for item in items])
+    known = seen_by(asked.model, asked.against, file, cast(Task, asked.task), say)
     named = {name: identity(project, name) for name in (asked.model, asked.against, *([] if asked.judge is None else [asked.judge]))}
     answers = {"models": [named[asked.model], named[asked.against]], "task": asked.task, "data": file_hash(asked.data)}
     kept = _Kept(_pairs_path(out), answers, progress, "answering", "answers of both models", say)
@@ -72,7 +77,7 @@ def judge_pairs(
         write_sheet(pairs, sheet)
         say(f"'{sheet}' is for people: `better` takes first, second or tie. Give it back with `--filled`.")
     report: dict[str, Any] = {"task": asked.task, "model": asked.model, "against": asked.against, "data": str(asked.data), "n": len(pairs)}
-    report["cut"] = sum(pair.num_cut > 0 for pair in pairs)
+    report |= {**known, "cut": sum(pair.num_cut > 0 for pair in pairs)}
     if report["cut"]:
         say(f"{report['cut']} of {len(pairs)} pairs hold an answer that {MAX_ANSWER_TOKENS} tokens did not suffice for; it is judged so.")
     found: list[Judged] = []
@@ -117,19 +122,18 @@ def _people(pairs: Sequence[Pair], sheets: Sequence[Mapping[str, Side]], most: M
     return told
 
 
-def _items(task: str, data: Path) -> list[Item]:
+def _items(task: str, file: TaskFile) -> list[Item]:
     """What is asked: replies of conversations (not calls), or texts with an instruction; what a model was tuned with is its own affair."""
     if task == "chat":
-        suite = chat_suite(data, data.stem)
+        suite = chat_suite(file.path, file.path.stem)
         found = [item for item in suite.items if "reply" in item.expect]
         if not found:
-            raise ConfigError(f"'{data}' has tool calls alone to be judged; measure them with `--task tools`.")
+            raise ConfigError(f"'{file.path}' has tool calls alone to be judged; measure them with `--task tools`.")
         return found
     from noria.lifecycle.adapt_writing import Writing, WritingTask  # imports torch
 
-    rows = read_file(data, cast(Any, task)).rows
-    writing = Writing.of(cast(WritingTask, task), list(rows.values()))
-    return [Item(id=str(line), kind="score", messages=writing.asked(row), group=group_of(row, str(line))) for line, row in rows.items()]
+    writing = Writing.of(cast(WritingTask, task), list(file.rows.values()))
+    return [Item(id=str(line), kind="score", messages=writing.asked(row), group=group_of(row, str(line))) for line, row in file.rows.items()]
 
 
 def _answering(stack: ExitStack, project: Path | None, asked: Comparison) -> Callable[[Item], Pair]:
@@ -137,7 +141,7 @@ def _answering(stack: ExitStack, project: Path | None, asked: Comparison) -> Cal
     sides = [stack.enter_context(opened_model(project, name)) for name in (asked.model, asked.against)]
 
     def made(item: Item) -> Pair:
-        with _at(item.id):
+        with _at(f"'{asked.data}' item {item.id}"):
             first, second = (generator.generate(_whole(request_of(item))) for generator, request_of in sides)
         num_cut = sum(one.finish_reason == "length" for one in (first, second))
         texts = [_text(one.message) for one in (first, second)]
@@ -147,7 +151,7 @@ def _answering(stack: ExitStack, project: Path | None, asked: Comparison) -> Cal
 
 
 def _told(judge: Generator, pair: Pair) -> Judged:
-    with _at(pair.id):
+    with _at(f"Item {pair.id}"):
         return judged(judge, pair)
 
 
@@ -156,9 +160,10 @@ def _at(place: str) -> Iterator[None]:
     """Name the item in what goes wrong with it."""
     try:
         yield
+    except ContextOverflowError as error:
+        raise too_long(place, error) from error
     except (ModelError, DataError) as error:
-        kind = DataError if isinstance(error, ContextOverflowError) else type(error)
-        raise kind(f"Item {place}: {error}") from error
+        raise type(error)(f"{place}: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,16 @@ import json
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
 import httpx
 
 from noria.config import Project
+from noria.data import ChatExample, Example
 from noria.data.examples import HeadTask
+from noria.data.task_checks import read_file
 from noria.engine import EngineConfig, open_generator
 from noria.errors import ConfigError, DataError, ModelError
 from noria.evaluate.counted import Counted
@@ -23,6 +26,7 @@ from noria.evaluate.intervals import intervals
 from noria.evaluate.paired import compare, minimum_detectable_effect
 from noria.evaluate.suites import Item, Suite, SuiteRun, chat_suite, item_request, load_suite, run_suite
 from noria.lifecycle.releases import Records
+from noria.lifecycle.seen import seen_by
 from noria.lifecycle.trial import Progress, as_served
 from noria.model import resolve
 from noria.schema import GenerationRequest
@@ -69,18 +73,30 @@ def measure(
         return measure_rows(model, task, data, against=against, out=out, progress=progress, say=say)
     if task not in TASKS:
         raise DataError(f"`--task` is {task!r}; allowed: {', '.join((*TASKS, *ROW_TASKS))}.")
-    suite = load_suite(data) if task == "suite" else chat_suite(data, data.stem)
+    file = None if task == "suite" else read_file(data, "chat")
+    suite = load_suite(data) if task == "suite" else chat_suite(data, data.stem, task=task)
     planned = {} if against is None else plan(data, [item.group or item.id for item in suite.items], say)
     for name in (model, against):
         if name is not None:
             find_model(folder, name)
+    known = {} if file is None else seen_by(model, against, file, "chat", say)
     run = _run(folder, model, suite, progress)
-    report: dict[str, Any] = {"task": task, "model": model, "data": str(data), "n": len(run.results), **_metrics(run)}
+    report: dict[str, Any] = {"task": task, "model": model, "data": str(data), "n": len(run.results), **known, **_metrics(run)}
     if against is not None:
         report |= {"against": against, **planned, **_compared(_run(folder, against, suite, progress), run)}
+    if file is not None and find_spec("torch"):  # which a project is served without
+        from noria.lifecycle.perplexity import with_perplexity
+
+        report = with_perplexity(report, model, against, file, lambda _: as_conversation, progress, say)
     if out is not None:
         write_report(report, out)
     return report
+
+
+def as_conversation(row: Example) -> ChatExample:
+    """A row of a chat task file, as it is learnt."""
+    assert isinstance(row, ChatExample)
+    return row
 
 
 def plan(data: Path, groups: Sequence[str], say: Say) -> dict[str, float]:

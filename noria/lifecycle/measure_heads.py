@@ -5,15 +5,14 @@ beside it. Both models are found to be there and made for the task before the fi
 questions are asked about, are drawn and compared together.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from noria.data import Example, Task
-from noria.data.task_checks import OUT_OF_SCOPE, TaskFile, check_labels, check_tags, in_both, names_of, read_file
-from noria.data.tasks import numbered_rows
-from noria.errors import ConfigError, DataError
+from noria.data import Task
+from noria.data.task_checks import OUT_OF_SCOPE, TaskFile, check_labels, check_tags, names_of, read_file
+from noria.errors import ConfigError
 from noria.evaluate.intervals import intervals
 from noria.evaluate.paired import compare
 from noria.evaluate.report import details, write_page
@@ -22,13 +21,15 @@ from noria.evaluate.suites import chat_suite
 from noria.lifecycle.adapt_writing import Writing, WritingTask, answers
 from noria.lifecycle.asking import Known, open_folder
 from noria.lifecycle.measure import Say, check_plain, open_plain, plan, write_report
+from noria.lifecycle.perplexity import Conversation, with_perplexity
+from noria.lifecycle.seen import seen_by
 from noria.lifecycle.standing import Standing, group_of, reported, standing_on_rows, standing_on_suite
 from noria.lifecycle.trial import Progress
-from noria.store import read_told
-from noria.train.task import DONE
+from noria.lifecycle.untrained import placed
 
-Predict = Callable[[Sequence[Example], Progress], list[Mapping[str, Any]]]
-"""What a model says of rows, in their order."""
+PICTURE = "curve.svg"
+Predict = Callable[[TaskFile, Progress], list[Mapping[str, Any]]]
+"""What a model says of the rows of a file, in their order."""
 
 
 def measure_rows(model: str, task: str, data: Path, *, against: str | None, out: Path | None, progress: Progress, say: Say) -> dict[str, Any]:
@@ -45,21 +46,22 @@ def measure_rows(model: str, task: str, data: Path, *, against: str | None, out:
     planned = {} if against is None else plan(data, groups, say)
     asked = _checked(model, task, file, say)
     asked_before = None if against is None else _checked(against, task, file, say)
-    seen, seen_before = _seen(model, task, file, say), None if against is None else _seen(against, task, file, say)
-    report: dict[str, Any] = {"task": task, "model": model, "data": str(data), "n": len(rows), "in_training_file": seen}
-    said = asked(rows, progress)
+    report: dict[str, Any] = {"task": task, "model": model, "data": str(data), "n": len(rows), **seen_by(model, against, file, cast(Task, task), say)}
+    said = asked(file, progress)
     found = score(task, rows, said)
     report |= {"main": found.main, "metrics": dict(found.metrics), "intervals": intervals(found.made, groups), "by_class": found.by_class}
     before = None
     if asked_before is not None:
-        earlier = asked_before(rows, progress)
+        earlier = asked_before(file, progress)
         before = earlier, score(task, rows, earlier)
-        report |= {"against": against, "metrics_against": dict(before[1].metrics), **planned, "in_training_file_against": seen_before}
+        report |= {"against": against, "metrics_against": dict(before[1].metrics), **planned}
         report |= compare(before[1].compared, found.compared, groups, found.main)
     report |= details(rows, said, found, before)
+    if task in get_args(WritingTask):
+        report = with_perplexity(report, model, against, file, partial(_learnt, task=cast(WritingTask, task)), progress, say)
     if out is not None:
         write_report(report, out)
-        write_page(report, out.with_suffix(".html"))
+        write_page(report, out.with_suffix(".html"), _curves(model, against))
     return report
 
 
@@ -72,11 +74,11 @@ def standing_of(name: str, task: str, file: TaskFile, report: Callable[[str, flo
     if task in ("chat", "tools"):
         generator = open_plain(name)
         try:
-            return standing_on_suite(chat_suite(file.path, file.path.stem, len(file.rows)), generator, told)
+            return standing_on_suite(chat_suite(file.path, file.path.stem, len(file.rows), task), generator, told)
         finally:
             generator.close()
     _, predict = opened(name, task)
-    said = predict(list(file.rows.values()), lambda _, done, total: told(int(done), int(total)))
+    said = predict(file, lambda _, done, total: told(int(done), int(total)))
     return standing_on_rows(task, file.rows, said)
 
 
@@ -94,8 +96,9 @@ def opened(name: str, task: str) -> tuple[Known | None, Predict]:
         return None, _opened_to_write(name, cast(WritingTask, task))
     known, predictions = open_folder(Path(name), task)
 
-    def predict(rows: Sequence[Example], progress: Progress) -> list[Mapping[str, Any]]:
-        return list(reported(predictions(rows), len(rows), partial(progress, name)))
+    def predict(file: TaskFile, progress: Progress) -> list[Mapping[str, Any]]:
+        said = placed(predictions(list(file.rows.values())), _places(file))
+        return list(reported(said, len(file.rows), partial(progress, name)))
 
     return known, predict
 
@@ -106,12 +109,25 @@ def _opened_to_write(name: str, task: WritingTask) -> Predict:
         raise ConfigError(f"'{name}' was tuned for the task {writing.task!r}, not {task!r}. Give `--task {writing.task}`, or another model.")
     check_plain(name)
 
-    def predict(rows: Sequence[Example], progress: Progress) -> list[Mapping[str, Any]]:
-        places = [f"row {number}" for number in range(1, len(rows) + 1)]
-        found = reported(answers(name, writing, rows, places), len(rows), partial(progress, name))
+    def predict(file: TaskFile, progress: Progress) -> list[Mapping[str, Any]]:
+        found = reported(answers(name, writing, list(file.rows.values()), _places(file)), len(file.rows), partial(progress, name))
         return [{"target": answer.content} for answer in found]
 
     return predict
+
+
+def _learnt(name: str, task: WritingTask) -> Conversation:
+    return Writing.read(Path(name), task).conversation
+
+
+def _curves(*names: str | None) -> dict[str, bytes]:
+    """The pictures of how folders were trained; what is no folder of ours, or learnt in no steps, has none."""
+    pictures = {name: Path(name) / PICTURE for name in names if name is not None}
+    return {name: path.read_bytes() for name, path in pictures.items() if path.is_file()}
+
+
+def _places(file: TaskFile) -> list[str]:
+    return [f"'{file.path}' line {line}" for line in file.rows]
 
 
 def _check_rows(name: str, told: Known, file: TaskFile, say: Say) -> None:
@@ -125,42 +141,3 @@ def _check_rows(name: str, told: Known, file: TaskFile, say: Say) -> None:
     if strange:
         line, names = next(iter(strange.items()))
         say(f"{len(strange)} rows of '{file.path}' have labels that '{name}' does not know ({names[0]!r} in line {line} first); they count as wrong.")
-
-
-def _seen(name: str, task: str, file: TaskFile, say: Say) -> int | None:
-    """How many rows ask what a row of the training file asks; None where that file is not to be found any more."""
-    trained = _training_file(Path(name), task)
-    if trained is None:
-        return None
-    lines = in_both(file, trained)
-    if lines:
-        first = f"line {lines[0]} first"
-        say(f"{len(lines)} of {len(file.rows)} rows of '{file.path}' ask what '{trained.path}' asks, from which '{name}' learnt ({first}).")
-    return len(lines)
-
-
-def _training_file(folder: Path, task: str) -> TaskFile | None:
-    """The rows that a folder was tuned on, if their file is still there as it was; where rows were left out of it, what told which is needed too."""
-    if not (folder / DONE).is_file():
-        return None
-    request = read_told(folder / DONE, "request")["request"]
-    first, *others = request["files"]
-    trained = _as_it_was(first, task)
-    if trained is None or not request["settings"].get("--drop-duplicates"):
-        return trained
-    left_out: set[int] = set()
-    for named in others:
-        other = _as_it_was(named, task)
-        if other is None:
-            return None
-        left_out.update(in_both(trained, other))
-    return TaskFile(path=trained.path, rows={line: row for line, row in trained.rows.items() if line not in left_out})
-
-
-def _as_it_was(named: Sequence[Any], task: str) -> TaskFile | None:
-    """The rows of a file (its path and size) that is still as large as it was; None of one that is gone, or has changed."""
-    path, size = Path(named[0]), named[1]
-    try:
-        return TaskFile(path=path, rows=dict(numbered_rows(path, cast(Task, task)))) if path.stat().st_size == size else None
-    except (OSError, DataError):
-        return None

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 from filelock import FileLock, Timeout
@@ -27,18 +27,22 @@ from noria.lifecycle.search_space import Space
 from noria.store import claim, finished, write_file
 from noria.store.claim import claim_mark, claimed, give_up, is_claimed, read_told, refuse_other, release_claim
 from noria.store.files import copy_folder
+from noria.train import TuneConfig
 from noria.train.task import DONE, Report, Say, Tuned, Watch
 from noria.train.task_config import TaskConfig
 
 SCRATCH, NAME, PICTURE = ".search", "search.json", "search.svg"
 DATABASE, LOCK = "trials.db", "next.lock"
 LOOK_AGAIN_SECONDS = 0.2
-Try = Callable[[TaskConfig, Path, Report, Watch], Tuned]
-"""Tunes with these settings into this folder."""
+Settings = TypeVar("Settings", TaskConfig, TuneConfig)
+Try = Callable[[Settings, Path, Report, Watch], Tuned]
+"""Tunes with these settings into this folder; `score` of the metrics is what is searched for."""
 MAX_SEED = 2**32
 
 
-def search(config: TaskConfig, space: Space, num_trials: int, request: Mapping[str, Any], out: Path, tuned: Try, report: Report, say: Say) -> Tuned:
+def search(
+    config: Settings, space: Space, num_trials: int, request: Mapping[str, Any], out: Path, tuned: Try[Settings], report: Report, say: Say
+) -> Tuned:
     """Run trials until there are `num_trials`, and leave the best one's folder as `out`.
 
     Args:
@@ -80,7 +84,7 @@ def search(config: TaskConfig, space: Space, num_trials: int, request: Mapping[s
             continue
         trial, drawn, lock = taken
         try:
-            settings = TaskConfig.model_validate({**config.model_dump(), **drawn, "minutes": minutes})
+            settings = type(config).model_validate({**config.model_dump(), **drawn, "minutes": minutes})
             _run_trial(study, trial, settings, scratch / _folder(trial.number), tuned, report)
         finally:
             lock.release()
@@ -171,7 +175,7 @@ def _sampler(seed: int, num_random: int) -> optuna.samplers.TPESampler:
     return optuna.samplers.TPESampler(seed=seed, n_startup_trials=num_random, multivariate=False, constant_liar=False)
 
 
-def _run_trial(study: optuna.Study, trial: optuna.Trial, settings: TaskConfig, folder: Path, tuned: Try, report: Report) -> None:
+def _run_trial(study: optuna.Study, trial: optuna.Trial, settings: Settings, folder: Path, tuned: Try[Settings], report: Report) -> None:
     """Run a trial and tell the study what came of it."""
     known = study.trials[trial.number].intermediate_values
 
@@ -236,7 +240,7 @@ def _keep_best(study: optuna.Study, request: Mapping[str, Any], out: Path, scrat
     write_file(out / NAME, [json.dumps({"trials": rows, "best": best.number, "importance": importance}, indent=2, ensure_ascii=False) + "\n"])
     draw_search(rows, importance, out / PICTURE)
     told |= {"request": request, "trial": best.params}  # the folder was made by the search, not by one trial's request
-    write_file(out / DONE, [json.dumps(told, indent=2, ensure_ascii=False) + "\n"])
+    write_file(out / DONE, [json.dumps(told, indent=2) + "\n"])
     return told["metrics"]
 
 

@@ -6,17 +6,20 @@ model may think before it answers (Wei et al. 2022) and answer several times, of
 """
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, abc
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self, TypeVar, cast
 
 from pydantic import Field
 
 from noria.config import MOST_MINUTES, Section
 from noria.data import AnswerExample, ChatExample, ClassifyExample, Example, Task
-from noria.errors import ArtifactError
+from noria.data.task_checks import OUT_OF_SCOPE
+from noria.engine.heads.answerer import NOTHING
+from noria.errors import ArtifactError, ContextOverflowError
+from noria.evaluate.lengths import brief, too_long
 from noria.lifecycle.cases import AT_ONCE, CaseBook, conversation_text, question_text
 from noria.lifecycle.measure import CASES
 from noria.model import resolve
@@ -24,6 +27,7 @@ from noria.model.tool_text import call_json
 from noria.schema import Delta, Generation, GenerationRequest, Generator, Message, Record, ToolSpec, canonical_json
 from noria.train.sentences import SentenceEncoder
 
+T = TypeVar("T")
 NAME = CASES
 UntrainedMethod = Literal["prompting", "retrieval"]
 VOTING_TEMPERATURE = 0.7
@@ -31,7 +35,8 @@ MOST_LABELS = 40
 """Labels that a model is told; of more, those of the cases nearest to the text."""
 NEAREST_LABELS = 30
 """Cases whose labels those are."""
-MAX_ANSWER_TOKENS, MAX_THOUGHT_CHARACTERS = 160, 400
+MAX_ANSWER_TOKENS = (160, 320)
+"""In languages of letters, and in Chinese."""
 CONCURRENCY = 16
 TEXTS = {
     "classify": ("Say which label fits the text. The labels are: {labels}.", "判断下面文字的标签。可选的标签：{labels}。"),
@@ -78,6 +83,8 @@ class CasesFile(Record):
     labels: tuple[str, ...] = ()
     several: bool = False
     chinese: bool = False
+    threshold: float = 0.0
+    """Share of the votes below which no label fits (`out_of_scope`); 0: one always does."""
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -143,14 +150,15 @@ class Untrained:
             kept = sorted(label for label, share in shares.items() if share >= 0.5)
             return {"labels": kept, "scores": [round(shares[label], 4) for label in kept]}
         best = max(shares, key=lambda label: (shares[label], label)) if shares else self.file.labels[0]
-        return {"label": best, "score": round(shares.get(best, 0.0), 4)}
+        return or_none({"label": best, "score": round(shares.get(best, 0.0), 4)}, self.file.threshold)
 
     def _asked(self, row: Example) -> dict[str, Any]:
         said = self._said(row)
         if isinstance(row, AnswerExample):
             answers = Counter(str(one["answer"]) for one in said if "answer" in one)
             answer, count = answers.most_common(1)[0] if answers else ("", 0)
-            return {"answer": answer, "start": row.context.find(answer) if answer else 0, "score": count / len(said)}
+            found = {"answer": answer, "start": row.context.find(answer)} if answer else NOTHING
+            return {**found, "score": count / len(said)}
         name = "labels" if self.file.several else "label"
         counts = Counter(label for one in said if name in one for label in (one[name] if self.file.several else [one[name]]))
         return self._labelled({label: count / len(said) for label, count in counts.items()})
@@ -172,14 +180,14 @@ class Untrained:
         task = self.file.say(kind, labels=", ".join(labels)) if labels else self.file.say(kind)
         head = f"{task} {self.file.say('thought')}" if thought else task
         asked = Message(role="user", content=_question(row))
+        room = MAX_ANSWER_TOKENS[self.file.chinese] + (brief(self.file.chinese)[1] if thought else 0)
 
         def messages(shown: Sequence[Example]) -> tuple[Message, ...]:
             cases = [f"{_question(one)}\n{json.dumps(self._right(one), ensure_ascii=False)}" for one in shown]
             return Message(role="system", content="\n\n".join([head, *([self.file.say("cases"), *cases] if cases else [])])), asked
 
-        return GenerationRequest(
-            messages=fitting(self.generator, messages, examples), response_schema=self._schema(labels, thought), max_tokens=MAX_ANSWER_TOKENS
-        )
+        whole = fitting(self.generator, messages, examples, max_tokens=room)
+        return GenerationRequest(messages=whole, response_schema=self._schema(labels, thought), max_tokens=room)
 
     def _labels(self, text: str) -> tuple[str, ...]:
         if len(self.file.labels) <= MOST_LABELS:
@@ -200,7 +208,7 @@ class Untrained:
         else:
             fields = {"labels": {"type": "array", "items": one, "maxItems": len(labels)}} if self.file.several else {"label": one}
         if thought:
-            fields = {"thought": {"type": "string", "maxLength": MAX_THOUGHT_CHARACTERS}, **fields}
+            fields = {"thought": {"type": "string", "maxLength": brief(self.file.chinese)[0]}, **fields}
         return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
 
 
@@ -277,7 +285,7 @@ def fitting(
     messages: Callable[[Sequence[Example]], tuple[Message, ...]],
     examples: Sequence[Example],
     tools: Sequence[ToolSpec] = (),
-    max_tokens: int = MAX_ANSWER_TOKENS,
+    max_tokens: int = MAX_ANSWER_TOKENS[0],
 ) -> tuple[Message, ...]:
     """The messages with as many of the examples as the model's context holds; those least like the question are left out first."""
     for first in range(len(examples)):
@@ -285,6 +293,23 @@ def fitting(
         if generator.count_tokens(made, tools) + max_tokens <= generator.context_tokens:
             return made
     return messages(())
+
+
+def or_none(said: dict[str, Any], threshold: float) -> dict[str, Any]:
+    """A label, or that none fits where its share of the votes is below a threshold."""
+    share = said["score"]
+    return said if share >= threshold else {"label": OUT_OF_SCOPE, "score": round(1 - share, 4)}
+
+
+def placed(found: Iterator[T], places: Iterable[str]) -> abc.Generator[T]:
+    """What is said of rows, in their order; DataError with the place of the first that the model's context does not hold."""
+    for place in places:
+        try:
+            yield next(found)
+        except StopIteration:
+            return
+        except ContextOverflowError as error:
+            raise too_long(place, error) from error
 
 
 def votes_of(request: GenerationRequest, count: int) -> list[GenerationRequest]:

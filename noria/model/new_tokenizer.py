@@ -4,7 +4,9 @@ In: texts. Out: a `Tokenizer` with the special tokens of the objective and, for 
 beyond `MAX_SAMPLE_BYTES`, so memory stays bounded.
 """
 
+import math
 import random
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
@@ -20,6 +22,8 @@ MAX_SAMPLE_BYTES = 200 << 20
 """Text that a vocabulary is learnt from, at most: 1 GB of Chinese, whose clauses are long words, would take more than 4 GB of memory."""
 MAX_WORD_CHARACTERS = 16
 """Longest piece that a token may be learnt within: Chinese has no spaces, and a clause that occurs once teaches nothing."""
+SHARE_OF_CHARACTERS = 2 / 3
+"""Share of a derived vocabulary that single characters take at most: too few words make long rows."""
 DOCUMENT = "<|endoftext|>"
 """Begins each document of a decoder's corpus, as in GPT-2."""
 CHATML = (
@@ -36,14 +40,14 @@ def train_tokenizer(kind: TokenizerKind, texts: Iterable[str], vocab_size: int, 
     """Learn a tokenizer.
 
     Args:
-        at_most: take fewer tokens than `vocab_size` where the text supports no more.
         vocab_size: tokens in all, special ones included; `characters` takes what the text has.
+        at_most: take fewer tokens where the text supports no more, and more where the characters that it is written with would not fit.
 
     Raises:
-        DataError: there is no text, or too little for a vocabulary of this size.
+        DataError: there is no text, too little for a vocabulary of this size, or its characters do not fit into one.
     """
     special = SPECIAL_TOKENS[objective]
-    full = _characters(texts, special) if kind == "characters" else _learnt(kind, _sample(texts), vocab_size, special)
+    full = _characters(texts, special) if kind == "characters" else _learnt(kind, _sample(texts), vocab_size, special, at_most)
     if full.get_vocab_size() <= len(special) + (256 if kind == "bpe" else 0):
         raise DataError("The corpus holds no text to learn a tokenizer from. Check the paths given with `--corpus`.")
     if kind != "characters" and not at_most and full.get_vocab_size() < vocab_size:
@@ -52,10 +56,31 @@ def train_tokenizer(kind: TokenizerKind, texts: Iterable[str], vocab_size: int, 
     return _wrapped(full, objective)
 
 
-def _learnt(kind: TokenizerKind, texts: Iterable[str], vocab_size: int, special: tuple[str, ...]) -> FastTokenizer:
+def _learnt(kind: TokenizerKind, texts: Sequence[str], vocab_size: int, special: tuple[str, ...], at_most: bool) -> FastTokenizer:
+    if kind != "bpe":  # which spells every character with its bytes
+        num_characters = _num_characters(kind, texts)
+        least = len(special) + num_characters
+        if at_most:
+            vocab_size = max(vocab_size, len(special) + math.ceil(num_characters / SHARE_OF_CHARACTERS))
+        elif vocab_size < least:
+            raise DataError(
+                f"The corpus is written with {num_characters:,} characters, more than `vocab_size` = {vocab_size} holds beside {len(special)} "
+                f"special tokens. Set it to {least} or more, or `tokenizer=bpe`, which spells them with bytes."
+            )
     full, trainer = _KINDS[kind](vocab_size, [AddedToken(t, special=True, normalized=False) for t in special])
     full.train_from_iterator(texts, trainer=trainer)
     return full
+
+
+def _num_characters(kind: TokenizerKind, texts: Sequence[str]) -> int:
+    """How many tokens of one character the trainer needs: WordPiece drops what is white and has those inside of words twice, Unigram marks where
+    words begin and ends above its limit."""
+    characters = set[str]().union(*(unicodedata.normalize("NFC", text) for text in texts))
+    if kind == "unigram":
+        return len(characters | {" "}) + 1
+    normalized, parted = normalizers.BertNormalizer(lowercase=False, strip_accents=False), pre_tokenizers.BertPreTokenizer()
+    inside = set[str]().union(*(word[1:] for text in texts for word, _ in parted.pre_tokenize_str(normalized.normalize_str(text))))
+    return sum(not character.isspace() for character in characters) + len(inside)
 
 
 def _bpe(vocab_size: int, special: list[AddedToken]) -> tuple[FastTokenizer, Any]:
@@ -73,8 +98,8 @@ def _wordpiece(vocab_size: int, special: list[AddedToken]) -> tuple[FastTokenize
     full.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
     full.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     full.decoder = decoders.WordPiece()
-    # Chinese writes with thousands of characters; the trainer's default keeps the thousand most frequent.
-    return full, trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=special, limit_alphabet=vocab_size // 2, show_progress=False)
+    # All characters: Chinese writes with thousands of them, and the trainer's default keeps the thousand most frequent.
+    return full, trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=special, limit_alphabet=vocab_size, show_progress=False)
 
 
 def _unigram(vocab_size: int, special: list[AddedToken]) -> tuple[FastTokenizer, Any]:

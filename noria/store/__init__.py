@@ -5,7 +5,18 @@ In come records of `noria.schema`, out come the same records. `Database.open(url
 """
 
 from noria.store.artifacts import Artifact, ArtifactStore
-from noria.store.claim import check_claim, claim, claimed, finished, other_version, read_told, refuse_other, sizes
+from noria.store.claim import (
+    check_claim,
+    claim,
+    claimed,
+    content_mark,
+    finished,
+    is_as_it_was,
+    other_version,
+    read_told,
+    refuse_other,
+    sizes,
+)
 from noria.store.database import Database
 from noria.store.feedback_log import FeedbackLog
 from noria.store.files import file_hash, write_file
@@ -27,9 +38,11 @@ __all__ = [
     "check_claim",
     "claim",
     "claimed",
+    "content_mark",
     "file_hash",
     "finished",
     "hardware",
+    "is_as_it_was",
     "other_version",
     "read_told",
     "refuse_other",

@@ -3,22 +3,52 @@
 In: the folder, the scratch folder inside it, the settings and the files of a request. Out: nothing, or one sentence saying what is different.
 """
 
+import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from noria.errors import ArtifactError, ConfigError
-from noria.store.files import disk_errors, write_file
+from noria.store.files import disk_errors, file_hash, write_file
 
 _NAME = "request.json"
+MOST_HASHED_BYTES = 4 << 30
+"""Files that are larger together are known by their sizes alone: a corpus takes minutes to be read."""
+MODEL_FILES = ("config.json", "tokenizer.json", "*.safetensors", "*.bin", "*.gguf")
+END_BYTES = 1 << 20
+"""So much of both ends of a model's file tells it from another of the same size."""
 
 
 def sizes(files: Iterable[Path]) -> list[list[str | int]]:
-    """Where the files stand and how large they are: what tells that they are the same as before."""
-    return [[str(path.resolve()), path.stat().st_size] for path in files]
+    """Where the files stand, how large they are, and the hashes of what they hold: what tells that they are the same as before."""
+    paths = [path.resolve() for path in files]
+    found: list[list[str | int]] = [[str(path), path.stat().st_size] for path in paths]
+    if sum(path.stat().st_size for path in paths) > MOST_HASHED_BYTES:
+        return found
+    return [[*one, file_hash(path)] for one, path in zip(found, paths, strict=True)]
+
+
+def is_as_it_was(told: Sequence[str | int]) -> bool:
+    """Whether a file is still what `sizes` told of it; of a file whose hash was not told, by its size. Raises StoreError."""
+    path = Path(str(told[0]))
+    return path.is_file() and _same([told], sizes([path]))
+
+
+def content_mark(model: Path) -> str:
+    """What tells the weights in a folder or file from others that are put in their place. Raises StoreError."""
+    digest = hashlib.sha256()
+    files = [model] if model.is_file() else sorted({path for pattern in MODEL_FILES for path in model.glob(pattern)})
+    for path in files:
+        with disk_errors(path), path.open("rb") as file:
+            size = path.stat().st_size
+            digest.update(f"{path.name} {size} ".encode())
+            digest.update(file.read(END_BYTES))
+            file.seek(max(0, size - END_BYTES))
+            digest.update(file.read(END_BYTES))
+    return digest.hexdigest()
 
 
 def claim(out: Path, scratch: Path, request: Mapping[str, Any], command: str) -> None:
@@ -34,7 +64,7 @@ def check_claim(out: Path, scratch: Path, request: Mapping[str, Any], command: s
     """Refuse an `out` that cannot be claimed, and write nothing: before what takes long, and what may find that there is nothing to be made.
 
     Args:
-        request: `settings` and `files` (from `sizes`), as JSON.
+        request: `settings`, `files` (from `sizes`) and perhaps `weights` (from `content_mark`), as JSON.
         command: named where the folder holds what it did not make.
 
     Raises:
@@ -139,7 +169,24 @@ def refuse_other(out: Path, before: object, request: Mapping[str, Any]) -> None:
             raise other_version(out)
     names = dict.fromkeys([*now, *then])
     changed = [f"`{name}` was {then.get(name)!r:.200} and is {now.get(name)!r:.200}" for name in names if then.get(name) != now.get(name)]
+    if changed and not any(name in then for name in names if then.get(name) != now.get(name)):
+        missing = ", ".join(f"`{name}`" for name in names if name not in then)
+        raise ConfigError(f"'{out}' was begun without {missing}, or by another version of Noria. Give another `--out`, or delete the folder.")
     if changed:
         raise ConfigError(f"'{out}' was begun otherwise: {'; '.join(changed)}. Go on with the same, or give another `--out`.")
-    if rest.get("files") != request.get("files"):
+    if not _same(rest.get("files"), request.get("files")):
         raise ConfigError(f"'{out}' was begun with other files, or they have changed since. Give another `--out`, or delete the folder.")
+    then, now = rest.get("weights"), request.get("weights")
+    if None not in (then, now) and then != now:
+        raise ConfigError(f"The base of '{out}' has changed since it was begun. Give another `--out`, or delete the folder.")
+
+
+def _same(before: Any, now: Any) -> bool:
+    """Whether two lists of `sizes` tell of the same files; earlier versions told no hashes."""
+    if before == now:
+        return True
+    try:
+        pairs = list(zip(before, now, strict=True))
+        return all(len(then) >= 2 and all(a == b for a, b in zip(then, one, strict=False)) for then, one in pairs)
+    except (TypeError, ValueError):  # not as many, or no such lists
+        return False

@@ -290,7 +290,7 @@ def _row_shares(queries: torch.Tensor, keys: torch.Tensor, rows: Rows, here: sli
     """Attention probabilities (groups x rows, heads of a group x queries, keys) of queries (groups x rows, heads of a group, queries, dim)."""
     tall, num_queries = queries.flatten(1, 2), here.stop - here.start
     if rows.mask is None:
-        return _softmax(tall, keys, _causal_after(keys.shape[1] - num_queries, num_queries, tall) if causal else None)
+        return _softmax(tall, keys, num_queries if causal else None)
     scores = torch.bmm(tall, keys.transpose(1, 2))
     scores.view(-1, len(rows.mask), queries.shape[1], num_queries, keys.shape[1]).add_(rows.mask[:, None, here, : keys.shape[1]])
     return scores.softmax(dim=-1)
@@ -318,14 +318,15 @@ def _shares(query: torch.Tensor, keys: torch.Tensor, block: _Block) -> torch.Ten
     """Attention probabilities of a block: (key heads, query heads of each x queries, keys)."""
     groups, length = keys.shape[0], block.here.stop - block.here.start
     tall = query[:, block.here].reshape(groups, -1, query.shape[-1])
-    return _softmax(tall, keys[:, : block.num_keys], _causal_after(block.num_keys - length, length, tall) if block.causal else None)
+    return _softmax(tall, keys[:, : block.num_keys], length if block.causal else None)
 
 
-def _softmax(tall: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """softmax of tall keys^T; the mask (queries, keys) is the same for every query head that shares a key head."""
-    if mask is None:
-        return torch.bmm(tall, keys.transpose(1, 2)).softmax(dim=-1)
-    return torch.baddbmm(mask.repeat(tall.shape[1] // len(mask), 1)[None], tall, keys.transpose(1, 2)).softmax(dim=-1)
+def _softmax(tall: torch.Tensor, keys: torch.Tensor, num_causal: int | None) -> torch.Tensor:
+    """softmax of tall keys^T; where queries are causal, so many of each head, they see all keys but of the last as many those up to their own."""
+    scores = torch.bmm(tall, keys.transpose(1, 2))
+    if num_causal is not None:
+        scores.unflatten(1, (-1, num_causal))[..., -num_causal:] += _causal_after(0, num_causal, tall)
+    return scores.softmax(dim=-1)
 
 
 def _causal_after(num_before: int, length: int, like: torch.Tensor) -> torch.Tensor:

@@ -3,8 +3,9 @@
 import logging
 import os
 import pickle
-from collections.abc import Generator
-from contextlib import contextmanager
+import zipfile
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,34 @@ def save(folder: Path, step: int, state: dict[str, Any], num_kept: int = 1) -> N
         path.unlink(missing_ok=True)
 
 
-def save_best(folder: Path, state: dict[str, Any]) -> None:
-    """Keep these weights as the best so far. Raises StoreError."""
-    _write(folder, BEST, state)
+def save_best(folder: Path, state: dict[str, Any], name: str = BEST) -> None:
+    """Keep these weights as the best so far, or as one of several by another name. Raises StoreError."""
+    _write(folder, name, state)
 
 
-def load_best(folder: Path) -> dict[str, Any] | None:
+def load_best(folder: Path, name: str = BEST) -> dict[str, Any] | None:
     """What `save_best` kept last, or None; a corrupt file is set aside with a message."""
-    return _read(folder / BEST) if (folder / BEST).is_file() else None
+    return _read(folder / name) if (folder / name).is_file() else None
+
+
+def drop_bests(folder: Path, kept: Collection[str]) -> None:
+    """Remove what was kept as one of several best and is so no more."""
+    for path in folder.glob("best-*.pt"):
+        if path.name not in kept:
+            path.unlink(missing_ok=True)
+
+
+def mean_of_bests(folder: Path, names: Sequence[str]) -> tuple[dict[str, torch.Tensor], int]:
+    """The mean of the weights in these files, of which two at a time are in memory, and how many could be read."""
+    mean: dict[str, torch.Tensor] = {}
+    count = 0
+    for name in names:
+        if (state := load_best(folder, name)) is None:
+            continue
+        count += 1
+        for key, weight in state["weights"].items():
+            mean[key] = weight.float() if count == 1 else mean[key].lerp_(weight.float(), 1 / count)
+    return mean, count
 
 
 def load(folder: Path) -> dict[str, Any] | None:
@@ -90,18 +111,27 @@ def _write(folder: Path, name: str, state: dict[str, Any]) -> None:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
+        _check_sums(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        path.replace(path.with_suffix(".corrupt"))
-        _log.warning("The checkpoint '%s' is corrupt (%s); it was set aside, and the run goes on from the one before it.", path, error)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        with suppress(FileNotFoundError):  # another process of the run was first
+            path.replace(path.with_suffix(".corrupt"))
+            _log.warning("The checkpoint '%s' is corrupt (%s); it was set aside, and the run goes on from the one before it.", path, error)
         return None
+
+
+def _check_sums(path: Path) -> None:
+    """Raises ValueError or BadZipFile where a block of the file is not as it was written: torch reads past the sums that it wrote."""
+    with zipfile.ZipFile(path) as file:
+        if damaged := file.testzip():
+            raise ValueError(f"the sum of '{damaged}' is wrong")
 
 
 def trainable(model: Any) -> dict[str, torch.nn.Parameter]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
-def restore(parameters: dict[str, torch.nn.Parameter], saved: dict[str, torch.Tensor]) -> None:
+def restore(parameters: dict[str, torch.nn.Parameter], saved: Mapping[str, torch.Tensor]) -> None:
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(placed(saved[name], parameter))

@@ -38,12 +38,23 @@ class TuneConfig(Section):
     """Share of the steps in which the rate rises; it then falls linearly to a twentieth."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Decoupled decay of AdamW on matrices."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share left out of the embeddings and of what every layer adds, while it learns."""
+    num_validations: int = Field(default=5, ge=1)
+    """How often what is held out is scored; the best weights are taken."""
+    patience: int | None = Field(default=None, ge=1)
+    """Validations without a better one after which the run ends; None: it goes on."""
+    num_best: int = Field(default=1, ge=1)
+    """Of so many of the best validated weights the mean is tried at the end, and taken where it is better."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradients with a larger norm are scaled down to it."""
     call_weight: float = Field(default=1.0, gt=0)
     """Weight of a tool call's tokens against a reply's; a reply's first token, which decides that it is no call, weighs as much."""
     precision: Literal["float32", "bfloat16"] | None = None
     """Precision of the matrix products; None takes bfloat16 where the processor has it."""
+    compile: bool | None = None
+    """Compile the layers of a llama, Mistral or Qwen2 (`torch.compile`; not by dora, not with `top_layers`); None: in runs of two minutes or more
+    that compute in bfloat16, where there is a C++ compiler."""
     threads: int | None = Field(default=None, ge=1)
     """Processor threads; None takes all cores. Results are bit-equal only at an equal number of threads."""
     checkpoint_seconds: float = Field(default=120.0, gt=0)

@@ -66,6 +66,7 @@ class TopLayers:
         if (kept := self._kept.get(tokens)) is not None:
             return kept
         ids = torch.tensor([tokens], device=self.device)
+        self._lower.eval()  # what is kept for all epochs has nothing left out
         with torch.no_grad():
             positions = torch.arange(len(tokens), device=self.device)[None]
             output = self._lower(input_ids=ids, position_ids=positions, use_cache=False, segments=[Segment(0, len(tokens))])

@@ -17,13 +17,15 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from noria.errors import DataError
+from noria.errors import ConfigError, DataError
 from noria.model.precision import dtype_of
 from noria.train import checkpoint
 from noria.train.adapters import base_of, make_trainable, merged, save_adapter
 from noria.train.attention import use_own_attention, use_packed_attention
 from noria.train.batches import Example, pack, schedule
+from noria.train.compiled import MINUTES_TO_COMPILE_ONCE, compiles, use_compiled_layers
 from noria.train.config import TuneConfig
+from noria.train.dropout import use_dropout
 from noria.train.frozen import TopLayers
 from noria.train.memory import give_back_freed_memory, keep_freed_memory
 from noria.train.objective import Objective
@@ -69,7 +71,7 @@ def train(
     use_packed_attention(model)
     learning = make_trainable(model, config)
     steps = ExampleSteps({o.name: o for o in objectives}, config)
-    run = _run(learning, steps, config, folder, then)
+    run = _run(learning, steps, config, folder, then, _expected_minutes(config, usable, learning))
     resumed = run.resume()
     steps.examples = _prepared(run, usable)
     num_batches = len(list(_epoch(steps.examples, config)))
@@ -77,7 +79,7 @@ def train(
     started = time.monotonic()
     if held_out:
         score = partial(_held_out_loss, base_of(learning), objectives[0], list(held_out), config.micro_batch_tokens)
-        run.config = replace(run.config, validate=score, num_validations=NUM_VALIDATIONS)
+        run.config = replace(run.config, validate=score, num_validations=config.num_validations, patience=config.patience, num_best=config.num_best)
     run.run(plan.num_steps, on_progress)
     best = checkpoint.load_best(folder) if held_out else None
     if best is not None:
@@ -101,10 +103,6 @@ def train(
     use_own_products(learning)
     give_back_freed_memory()
     return TrainResult(model=use_own_attention(merged(learning)), metrics=metrics)
-
-
-NUM_VALIDATIONS = 5
-"""How often the held-out examples are scored."""
 
 
 def _held_out_loss(model: Any, objective: Objective, examples: list[Example], micro_batch_tokens: int) -> dict[str, float]:
@@ -142,13 +140,29 @@ class ExampleSteps:
         )
 
 
-def _run(learning: Any, steps: ExampleSteps, config: TuneConfig, folder: Path, then: float) -> Run:
+USUAL_SPEED = 5e11
+"""Operations a second that a run is expected to reach at least where it computes in bfloat16."""
+
+
+def _expected_minutes(config: TuneConfig, examples: Sequence[Example], model: Any) -> float:
+    """How long the run may take: the minutes it has, or less where all epochs need less."""
+    operations = 6 * sum(p.numel() for p in model.parameters()) * sum(e.num_tokens for e in examples) * config.epochs
+    return min(operations / USUAL_SPEED / 60, config.minutes or math.inf)
+
+
+def _run(learning: Any, steps: ExampleSteps, config: TuneConfig, folder: Path, then: float, minutes: float) -> Run:
     decoder: Any = base_of(learning)
     called = decoder
     if config.top_layers is not None and config.top_layers < decoder.config.num_hidden_layers:
         called = TopLayers(decoder, decoder.config.num_hidden_layers - config.top_layers)
     dtype = dtype_of(config.precision, decoder.device)
     use_lean_products(learning, dtype)
+    use_dropout(decoder, config.dropout)
+    pays = compiles(config.compile, minutes if dtype == torch.bfloat16 else None, MINUTES_TO_COMPILE_ONCE)
+    compiled = pays and called is decoder and use_compiled_layers(decoder, dtype, config.dropout, of_any_length=True)
+    if config.compile and not compiled:
+        kind = decoder.config.model_type
+        raise ConfigError(f"Layers of a {kind!r} by `method={config.method}` are not compiled, nor any beside `top_layers`. Leave `compile` out.")
     optimizer = adamw(learning, config.peak_rate, config.weight_decay, betas=(0.9, 0.99))
     settings = RunConfig(
         rate=partial(up_and_down, warmup=config.warmup),
@@ -168,6 +182,7 @@ def _prepared(run: Run, examples: Sequence[Example]) -> list[Example]:
     known = run.kept.get("references")
     out = list(examples) if known is None else [e.with_reference(tuple(r)) for e, r in zip(examples, known, strict=True)]
     assert isinstance(run.source, ExampleSteps)
+    run.model.eval()  # adapters too: what is held against the tuned model later has nothing left out
     for name, objective in run.source.objectives.items():
         mine = [i for i, e in enumerate(examples) if e.objective == name]
         with torch.no_grad(), run.autocast:

@@ -27,6 +27,8 @@ FOLLOWS, RANDOM = 0, 1
 """Labels of a row, as in transformers' `next_sentence_label`."""
 MASKED, OTHER = 0.8, 0.1
 """Shares of the chosen tokens that become the mask, and another token."""
+MAX_DRAWS = 8
+"""Passages that are looked at for a second part that is long enough."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,11 +165,14 @@ class MaskedSteps:
             parted = len(tokens)
             if self.pairs:
                 parted = part_near(tokens, rng, ids.sentence_ends)
+                left = len(tokens) - parted
+                other, its_words = self._from_another(number, left - int(rng.integers(1, left // 8 + 2)), rng)
                 label = int(rng.integers(2))
                 rows.labels.append(label)
                 if label == RANDOM:
-                    other, its_words = self._from_another(number, len(tokens) - parted, rng)
                     tokens, words = np.concatenate((tokens[:parted], other)), np.concatenate((words[:parted], its_words))
+                # Both end as early, and before their passages do: neither the length of a row nor how it ends tells its label.
+                tokens, words = tokens[: parted + len(other)], words[: parted + len(other)]
             words[0] = True
             if parted < len(tokens):
                 words[parted] = True
@@ -180,14 +185,21 @@ class MaskedSteps:
         return rows
 
     def _from_another(self, number: int, length: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Up to `length` tokens from a passage of another document."""
+        """`length` tokens from within a passage of another document, or as many as were found in a few draws; at least one."""
         passages = self.passages
-        other = int(rng.integers(len(passages)))
-        while passages.document[other] == passages.document[number]:
-            other = int(rng.integers(len(passages)))
-        tokens, words = passages.tokens(other), passages.word_starts(other)
-        start = part_near(tokens, rng, self.objective.ids.sentence_ends)  # as a true second part begins, so that the cut tells nothing
-        return tokens[start : start + length], words[start : start + length]
+        begin, end = np.searchsorted(passages.document, passages.document[number] + np.array([0, 1])).tolist()  # the passages of this document
+        found, start, most = 0, 0, -1
+        for _ in range(MAX_DRAWS):
+            drawn = int(rng.integers(len(passages) - (end - begin)))
+            other = drawn if drawn < begin else drawn + end - begin
+            tokens = passages.tokens(other)
+            cut = part_near(tokens, rng, self.objective.ids.sentence_ends)  # as a true second part begins, so that the cut tells nothing
+            if len(tokens) - cut - 1 > most:
+                found, start, most = other, cut, len(tokens) - cut - 1
+            if most >= length:
+                break
+        part = slice(start, start + max(1, min(length, most)))
+        return passages.tokens(found)[part], passages.word_starts(found)[part]
 
 
 def mask(

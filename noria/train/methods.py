@@ -5,23 +5,76 @@ learnt apart. Gradual unfreezing (Howard and Ruder 2018): the last layer learns 
 """
 
 import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
+from noria.config import Section
 from noria.errors import ConfigError
 from noria.train.adapters import check_top_layers
 from noria.train.heads.classify import Classify
 from noria.train.heads.embed import Embed
 from noria.train.heads.head import Head
 from noria.train.heads.pooling import num_own_layers
-from noria.train.heads.tag import TRANSITIONS_NAME
+from noria.train.heads.tag import TRANSITIONS_NAME, Tag
 from noria.train.task_config import TaskConfig, default_rate
 
+FITTED = ("head", "contrast")
+"""Methods that end with a classifier's last layer fitted to features."""
 UNFROZEN_BY = 0.5
 """Share of the run after which all layers learn, where they begin one after the other."""
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|h|block)\.(\d+)\.")
 _TASK_TYPES = {"ForSequenceClassification": "SEQ_CLS", "ForTokenClassification": "TOKEN_CLS", "ForQuestionAnswering": "QUESTION_ANS"}
+
+
+def _takes_steps(task: str, method: str) -> bool:
+    return (task, method) != ("classify", "head")
+
+
+def _is_validated(task: str, method: str) -> bool:
+    return _takes_steps(task, method) and method != "contrast"
+
+
+_HEEDED: dict[str, Callable[[str, str], bool]] = {
+    **dict.fromkeys(("learning_rate", "batch", "epochs", "warmup", "weight_decay", "max_grad_norm"), _takes_steps),
+    **dict.fromkeys(("patience", "average", "num_best", "num_validations"), _is_validated),
+    "micro_batch_tokens": lambda task, method: _is_validated(task, method) and task != "embed",
+    "dropout": lambda task, method: method != "head" or task in ("score", "tag"),
+    "head_rate": lambda task, method: method != "head" and task != "embed",
+    "top_layers": lambda _, method: method not in ("head", "prompt"),
+    "gradual": lambda _, method: method != "head",
+    "embeddings": lambda _, method: method == "full",
+    "rank": lambda _, method: method in ("lora", "dora"),
+    "prompt_tokens": lambda _, method: method == "prompt",
+    "label_names": lambda task, method: task == "classify" and method in FITTED,
+    "fit_first": lambda task, method: task == "classify" and method not in FITTED,
+    "label_smoothing": lambda task, method: task == "tag" or (task == "classify" and method not in FITTED),
+    "class_weights": lambda task, _: task in ("classify", "tag"),
+    "out_of_scope": lambda task, _: task == "classify",
+    "crf": lambda task, _: task == "tag",
+    "stride": lambda task, _: task in ("tag", "answer"),
+    "call_weight": lambda task, _: task in ("chat", "tools"),
+}
+"""By which (task, method) a setting is heeded; those that do not stand here are by all."""
+
+
+def chosen(base: str, method: str, settings: Mapping[str, Any]) -> str:
+    """One sentence about what a run is made with: what was set, and what was chosen in its place."""
+    told = (f"`{name}` {value:.2g}" if isinstance(value, float) else f"`{name}` {value}" for name, value in settings.items())
+    return f"Method {method} on {base!r}: {', '.join(told)}."
+
+
+def unheeded(task: str, method: str) -> set[str]:
+    """Settings that a task and a method make nothing of."""
+    return {name for name, is_heeded in _HEEDED.items() if not is_heeded(task, method)}
+
+
+def refuse_unheeded(config: Section, task: str, method: str) -> None:
+    """Raises ConfigError for a setting that was changed and is not heeded."""
+    for name, field in type(config).model_fields.items():
+        if name in unheeded(task, method) and getattr(config, name) != field.default:
+            raise ConfigError(f"`{name}` is not heeded by `--method {method}` for {task}. Leave it out.")
 
 
 def check_method(config: TaskConfig, head: Head, model: Any) -> None:
@@ -36,9 +89,14 @@ def check_method(config: TaskConfig, head: Head, model: Any) -> None:
         raise ConfigError("`--method contrast` is for classify. Give another method.")
     if config.method == "contrast" and several:
         raise ConfigError("`--method contrast` is for rows with one label each. Give another method.")
-    unheeded = [name for name in ("patience", "average") if getattr(config, name) is not None]
-    if config.method == "contrast" and unheeded:
-        raise ConfigError(f"`{unheeded[0]}` is not heeded by `--method contrast`, which validates once, at its end. Leave it out.")
+    refuse_unheeded(config, head.task, config.method)
+    if several and config.out_of_scope is not None:
+        raise ConfigError("`out_of_scope` is for rows with one label each: with several a text may have none of them anyway. Leave it out.")
+    if config.top_layers is not None and config.embeddings:
+        raise ConfigError("`embeddings` is not heeded beside `top_layers`, below which nothing learns. Leave one of them out.")
+    if isinstance(head, Tag) and head.crf and (config.class_weights or config.label_smoothing):
+        name = "class_weights" if config.class_weights else "label_smoothing"
+        raise ConfigError(f"`{name}` is not heeded where transitions between tags are learnt. Set `crf=false`, or leave it out.")
     if config.method in ("lora", "dora") and not _adaptable(model, _first_layer(model, config)):
         raise ConfigError(f"`--method {config.method}` adapts linear layers, and this model has none. Give `--method full`.")
 
@@ -115,7 +173,7 @@ def merged(model: Any) -> Any:
 def learning_parameters(model: Any, config: TaskConfig) -> list[dict[str, Any]]:
     """AdamW's groups: matrices decay and vectors do not, new layers learn faster, and with `gradual` lower layers begin later (`begins`)."""
     plain = model.get_base_model() if hasattr(model, "peft_config") else model
-    rate = config.learning_rate or default_rate(config.method, num_learning(model))
+    rate = peak_rate(model, config)
     num_layers = num_own_layers(plain)
     groups: dict[tuple[float, float, float], list[Any]] = {}
     for name, parameter in model.named_parameters():
@@ -130,6 +188,11 @@ def learning_parameters(model: Any, config: TaskConfig) -> list[dict[str, Any]]:
             begins = UNFROZEN_BY * (1.0 if layer is None else (num_layers - 1 - layer) / num_layers)
         groups.setdefault((rate * faster, decay, begins), []).append(parameter)
     return [{"params": ps, "lr": lr, "weight_decay": decay, "begins": begins} for (lr, decay, begins), ps in groups.items()]
+
+
+def peak_rate(model: Any, config: TaskConfig) -> float:
+    """The rate at which a model with its method (`with_method`) learns."""
+    return config.learning_rate or default_rate(config.method, num_learning(model))
 
 
 def num_learning(model: Any) -> int:

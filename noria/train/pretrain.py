@@ -9,7 +9,8 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -18,10 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from noria.data import Corpus, Document, Encoded, Shards, ShardSplit, is_finished, open_corpus, open_shards, split_of, word_starts, write_shards
 from noria.data.corpus import EVALUATION, passed_over_sentence
-from noria.errors import ConfigError, DataError
+from noria.data.documents import batches
+from noria.data.parser import Parser
+from noria.data.readers import Track, read_documents
+from noria.errors import ConfigError, DataError, StoreError
 from noria.model import ARCHITECTURES, Tokenizer, check_architecture, load_tokenizer, make_config, new_model, num_parameters, train_tokenizer
 from noria.model.precision import dtype_of
 from noria.store import claim, claimed, finished, hardware, other_version, sizes, versions, write_file
@@ -50,6 +55,10 @@ COMPRESSED, COMPRESSION = (".gz", ".bz2", ".xz", ".zst"), 4
 """Text is about four times as long as its compressed file."""
 SMALL_VOCAB, MAX_MORE_TOKENS, MAX_UNKNOWN = 1000, 1.6, 0.02
 """By which a tokenizer is held to know a corpus: it spends fewer tokens than a small one learnt from a sample of it, or hardly more."""
+SAMPLED_FILES, SAMPLED_PIECES, SAMPLED_PLACES, PIECE = 50, 200, 20, 2000
+"""What that sample is, at most: files, pieces in all and of one document, characters of a piece."""
+WITH_UNKNOWN = ("wordpiece", "unigram")
+"""Kinds that spell nothing which is not in their vocabulary, and that leave out words which are too long."""
 
 Report = Callable[[str, float, float], None]
 """Told a stage's name, what is done and what there is in all."""
@@ -77,6 +86,7 @@ def pretrain(config: PretrainConfig, corpus: Sequence[Path], out: Path, report: 
         ArtifactError: `out` is damaged, or another version made it.
         DataError: no text, or too little.
         ModelError: the loss is not a number.
+        StoreError: another process is at work in `out`, or the disk refuses.
     """
     architecture = check_architecture(config.architecture or ARCHITECTURES[config.objective][0], config.objective)
     minutes = DEFAULT_MINUTES if config.minutes is None and config.steps is None else config.minutes
@@ -94,9 +104,30 @@ def pretrain(config: PretrainConfig, corpus: Sequence[Path], out: Path, report: 
     processes = join_processes()
     if not processes.first:
         report, say = (lambda *_: None), (lambda _: None)
+    with _held(out, request) if processes.first else nullcontext():
+        return _pretrained(config, files, out, report, say, tokenizer, processes, began)
+
+
+@contextmanager
+def _held(out: Path, request: dict[str, Any]) -> Generator[None]:
+    """Claim the folder and keep a second process out of it, and free it where the work turns out to be impossible. The lock dies with its holder."""
     scratch = out / SCRATCH
+    claim(out, scratch, request, "noria pretrain")
+    try:
+        with FileLock(scratch / "lock", timeout=0, is_singleton=False):
+            claim(out, scratch, request, "noria pretrain")  # anew, where the one before us has just given it up
+            with checkpoint.given_up_on_failure(out, scratch):
+                yield
+    except Timeout as error:
+        raise StoreError(f"Another `noria pretrain` is at work in '{out}'. Wait for it, or stop it and run this again.") from error
+
+
+def _pretrained(
+    config: PretrainConfig, files: Corpus, out: Path, report: Report, say: Say, tokenizer: Path | None, processes: Processes, began: float
+) -> Pretrained:
+    scratch, architecture = out / SCRATCH, config.architecture
+    assert architecture is not None
     if processes.first:
-        claim(out, scratch, request, "noria pretrain")
         if number := files.passed_over.get(EVALUATION):
             say(passed_over_sentence(EVALUATION, number))
         _shards(config, files, _tokenizer(config, files, scratch, tokenizer, report, say), scratch, report)
@@ -160,7 +191,7 @@ def _request(config: PretrainConfig, files: Corpus, tokenizer: Path | None) -> d
 def _tokenizer(config: PretrainConfig, files: Corpus, scratch: Path, given: Path | None, report: Report, say: Say) -> Tokenizer:
     if given is not None:
         words = load_tokenizer(given)
-        check_fit(words, files, str(given))
+        check_fit(words, sample_of(files), str(given))
         return words
     folder = scratch / "tokenizer"
     if (folder / "tokenizer_config.json").is_file():
@@ -168,7 +199,12 @@ def _tokenizer(config: PretrainConfig, files: Corpus, scratch: Path, given: Path
     num_bytes = sum(p.stat().st_size * (COMPRESSION if p.suffix in COMPRESSED else 1) for p in files.files)
     size = config.vocab_size or min(MAX_VOCAB, max(FIRST_VOCAB, 2 ** round(math.log2(max(num_bytes / BYTES_PER_VOCAB_TOKEN, 1)))))
     report("tokenizer", 0, 1)
-    words = train_tokenizer(config.tokenizer or "bpe", (d.text for d in files), size, config.objective, at_most=config.vocab_size is None)
+    kind = config.tokenizer or "bpe"
+    words = train_tokenizer(kind, (d.text for d in files), size, config.objective, at_most=config.vocab_size is None)
+    if kind in WITH_UNKNOWN and (unknown := _unknown_share(words, sample_of(files))) > MAX_UNKNOWN:
+        raise DataError(
+            f"A `{kind}` tokenizer learnt from this corpus takes {unknown:.0%} of it for unknown. Set `tokenizer=bpe`, to which nothing is."
+        )
     folder.mkdir(exist_ok=True)
     words.save(folder)
     report("tokenizer", 1, 1)
@@ -176,22 +212,38 @@ def _tokenizer(config: PretrainConfig, files: Corpus, scratch: Path, given: Path
     return words
 
 
-def check_fit(tokenizer: Tokenizer, documents: Iterable[Document], name: str) -> None:
+def sample_of(files: Corpus) -> list[str]:
+    """Pieces of text from all over the corpus: some of its files, some documents of each, places all along a long one."""
+    chosen = files.files[:: math.ceil(len(files.files) / SAMPLED_FILES)]
+    pieces: list[str] = []
+    with Parser() as parser:
+        for path in chosen:
+            documents = (item for item in read_documents(path, parser, Track()) if isinstance(item, Document))
+            for document in islice(documents, math.ceil(SAMPLED_PIECES / len(chosen))):
+                apart = max(PIECE, math.ceil(len(document.text) / SAMPLED_PLACES))
+                pieces += [document.text[at : at + PIECE] for at in range(0, len(document.text), apart)]
+    return pieces[:: math.ceil(len(pieces) / SAMPLED_PIECES) or 1]
+
+
+def check_fit(tokenizer: Tokenizer, sample: list[str], name: str) -> None:
     """Refuse a tokenizer that was learnt from another language. Raises DataError.
 
-    It takes much of this text for unknown, or spends many more tokens on it than a small vocabulary learnt from a sample of it.
+    It takes much of this text for unknown, or spends many more tokens on it than a small vocabulary learnt from it.
     """
-    sample = [document.text[:2000] for document in islice(documents, 200)]
-    ids = [token_id for row in tokenizer.encode_batch(sample) for token_id in row]
-    # Text never becomes a special token but where it is unknown.
-    unknown = sum(token_id in tokenizer.special_ids for token_id in ids) / max(len(ids), 1)
+    unknown = _unknown_share(tokenizer, sample)
     own = train_tokenizer("bpe", sample, min(SMALL_VOCAB, max(FIRST_VOCAB, tokenizer.vocab_size)), "clm", at_most=True)
-    many = len(ids) / max(sum(map(len, own.encode_batch(sample))), 1)
+    many = sum(map(len, tokenizer.encode_batch(sample))) / max(sum(map(len, own.encode_batch(sample))), 1)
     by_character = all(len(token) == 1 for token in tokenizer.token_strings() if token not in tokenizer.added_tokens)
     if unknown <= MAX_UNKNOWN and (many <= MAX_MORE_TOKENS or by_character):
         return
     what = f"takes {unknown:.0%} of this corpus for unknown" if unknown > MAX_UNKNOWN else f"spends {many:.1f} times the tokens that it would need"
     raise DataError(f"The tokenizer '{name}' {what}: it was learnt from another language. Leave `--tokenizer` out to learn one.")
+
+
+def _unknown_share(tokenizer: Tokenizer, sample: list[str]) -> float:
+    """Share of the tokens that stand for what the tokenizer does not know: text becomes a special token nowhere else."""
+    ids = [token_id for row in tokenizer.encode_batch(sample) for token_id in row]
+    return sum(token_id in tokenizer.special_ids for token_id in ids) / max(len(ids), 1)
 
 
 def _shards(config: PretrainConfig, files: Corpus, tokenizer: Tokenizer, scratch: Path, report: Report) -> None:
@@ -202,7 +254,7 @@ def _shards(config: PretrainConfig, files: Corpus, tokenizer: Tokenizer, scratch
 
     def documents() -> Iterator[tuple[str, Encoded]]:
         nonlocal read
-        for batch in _batches(files, 256):
+        for batch in batches(files):
             for document, encoded in zip(batch, _encoded(config, tokenizer, [d.text for d in batch]), strict=True):
                 read += encoded.num_bytes
                 yield split_of(document, config.validation_share, config.seed), encoded
@@ -229,17 +281,6 @@ def _held_out(config: PretrainConfig, scratch: Path) -> Shards:
     if "train" not in shards.splits:
         raise DataError("The corpus holds no text to train on. Check the paths given with `--corpus`.")
     return shards.with_held_out(max(config.validation_share, 0.01))
-
-
-def _batches(documents: Corpus, size: int) -> Iterator[list[Any]]:
-    batch: list[Any] = []
-    for document in documents:
-        batch.append(document)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _trial(
@@ -312,8 +353,8 @@ def _told(report: Report, plan: PretrainPlan, progress: Progress) -> None:
     bits = progress.validation.get("bits_per_byte")
     found = f", {bits:.3f} bits a byte" if bits else f", held out {progress.validation['loss']:.3f}" if progress.validation else ""
     speed = f"{progress.tokens_per_second:,.0f} tokens/s"
-    if plan.peak_share and plan.tokens_per_second:
-        speed += f", {plan.peak_share * progress.tokens_per_second / plan.tokens_per_second:.0%} of peak"
+    if plan.peak_tokens_per_second:
+        speed += f", {progress.tokens_per_second / plan.peak_tokens_per_second:.0%} of peak"
     report(f"training (loss {progress.loss:.3f}{found}, {speed})", progress.step, progress.num_steps)
 
 
@@ -346,5 +387,6 @@ def _write(made: Pretrained, model: Any, weights: dict[str, torch.Tensor], token
             "versions": versions(),
             "hardware": hardware(),
         }
-        write_file(out / DONE, [json.dumps(told, indent=2, ensure_ascii=False) + "\n"])
-        shutil.rmtree(out / SCRATCH)
+        # In ASCII, as the request is: names of files need not be UTF-8.
+        write_file(out / DONE, [json.dumps(told, indent=2) + "\n"])
+        shutil.rmtree(out / SCRATCH, ignore_errors=True)  # on a network drive the lock that is held stays until it is let go

@@ -45,6 +45,8 @@ class PretrainPlan(Record):
     tokens_per_second: float | None = None
     peak_share: float | None = None
     """Share of the machine's matrix-product peak that a step used when it was timed."""
+    peak_tokens_per_second: float | None = None
+    """Tokens a second at which all of that peak would be used; None of an encoder-decoder, each half of which reads a part of them."""
     reasons: tuple[str, ...] = ()
 
     def shape(self) -> Shape:
@@ -122,11 +124,9 @@ def _new_plan(
         seconds = max(1.0, seconds - (time.monotonic() - began))  # timing takes its share
     steps = config.steps or max(1, int((tokens_per_second or 0) * (seconds or 0) * SHARE_FOR_STEPS / batch))
     plan = _plan(config, shape, num_parameters_, batch, steps)
-    share = (
-        None
-        if tokens_per_second is None or config.objective != "clm"
-        else tokens_per_second * flops_per_token(num_parameters_, shape, context) / peak
-    )
+    operations = _operations_per_token(config, num_parameters_, shape, made(shape).vocab_size)
+    at_peak = None if operations is None else peak / operations
+    share = None if tokens_per_second is None or at_peak is None else tokens_per_second / at_peak
     total = steps * batch
     reasons.append(
         f"{steps:,} steps of {batch:,} tokens: {total / 1e6:.1f} M tokens, {total / num_tokens:.1f} times the corpus, "
@@ -136,7 +136,20 @@ def _new_plan(
         reasons.append(f"A step uses {share:.0%} of this machine's {peak / 1e9:,.0f} GFLOP/s.")
     reasons.append(f"Peak rate {plan.learning_rate:.2g}" + (f", Muon's {plan.muon_rate:.2g}" if config.optimizer == "muon" else "") + ".")
     allowed = None if seconds is None or config.steps is not None else seconds * SHARE_FOR_STEPS
-    return plan.model_copy(update={"reasons": tuple(reasons), "tokens_per_second": tokens_per_second, "peak_share": share, "seconds": allowed})
+    found = {"tokens_per_second": tokens_per_second, "peak_share": share, "peak_tokens_per_second": at_peak}
+    return plan.model_copy(update={"reasons": tuple(reasons), "seconds": allowed, **found})
+
+
+def _operations_per_token(config: PretrainConfig, num_parameters: int, shape: Shape, vocab_size: int) -> float | None:
+    """Operations to learn from a token; None where each token goes through one half of the weights or the other."""
+    if config.objective == "denoise":
+        return None
+    operations = flops_per_token(num_parameters, shape, shape.context)
+    if config.objective == "clm":
+        return operations
+    # An encoder's tokens attend to what follows, too, and its output layer reads what is masked alone.
+    unread = (1 - config.mask_rate) * vocab_size * shape.width
+    return operations + 6 * shape.num_layers * shape.width * shape.context - 6 * unread
 
 
 def _plan(config: PretrainConfig, shape: Shape, count: int, batch_tokens: int, steps: int) -> PretrainPlan:

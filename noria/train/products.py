@@ -16,6 +16,7 @@ from torch.nn import functional
 from noria.train.attention import packed_attention
 
 ADAPTER = "default"
+_ROUNDED = "rounded_weight"
 
 
 class _LowRank(torch.autograd.Function):
@@ -193,7 +194,7 @@ def _attention_forward(attention: Any, dtype: torch.dtype) -> Callable[..., Any]
 
 
 def _adapted_forward(layer: Any, dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
-    weight = layer.get_base_layer().weight.detach().to(dtype)
+    weight = frozen_weight(layer.get_base_layer(), dtype)
     a, b = (cast(torch.nn.Linear, adapters[ADAPTER]) for adapters in (layer.lora_A, layer.lora_B))
     scale = float(layer.scaling[ADAPTER])
 
@@ -204,13 +205,21 @@ def _adapted_forward(layer: Any, dtype: torch.dtype) -> Callable[[torch.Tensor],
 
 
 def _frozen_forward(layer: Any, dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
-    weight = layer.weight.detach().to(dtype)
+    weight = frozen_weight(layer, dtype)
     bias = None if layer.bias is None else layer.bias.detach().to(dtype)
 
     def forward(x: torch.Tensor) -> torch.Tensor:
         return functional.linear(x.to(dtype), weight, bias)
 
     return forward
+
+
+def frozen_weight(layer: Any, dtype: torch.dtype) -> torch.Tensor:
+    """A frozen layer's matrix in the precision of the products, rounded once for all who ask."""
+    kept = layer.__dict__.get(_ROUNDED)
+    if kept is None or kept.dtype != dtype:
+        kept = layer.__dict__[_ROUNDED] = layer.weight.detach().to(dtype)
+    return kept
 
 
 def _norm_forward(norm: Any, dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -223,4 +232,5 @@ def _norm_forward(norm: Any, dtype: torch.dtype) -> Callable[[torch.Tensor], tor
 def use_own_products(model: torch.nn.Module) -> None:
     """Give a tuned model back the forward passes that it came with."""
     for module in model.modules():
-        module.__dict__.pop("forward", None)
+        for name in ("forward", _ROUNDED):
+            module.__dict__.pop(name, None)

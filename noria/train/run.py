@@ -24,6 +24,7 @@ from noria.train import checkpoint
 from noria.train.objective import Loss
 from noria.train.processes import Processes
 from noria.train.sharding import let_go, placed, placed_state, whole
+from noria.train.spike import SpikeWatch
 
 CURVE = "curve.jsonl"
 
@@ -96,6 +97,8 @@ class RunConfig:
     """Scores the model as it is."""
     cost: Callable[[Mapping[str, float]], float] = lambda found: found["loss"]
     """Of what a validation found; the weights with the lowest are the best."""
+    num_best: int = 1
+    """How many of the best weights are kept. Of several the mean is validated after the last step, and is the best where it costs less than each."""
     num_validations: int = 0
     """How often that is done, at like distances and at the end. A plan that grows moves what is left of them, one that shrinks has fewer."""
     average: float | None = None
@@ -104,7 +107,7 @@ class RunConfig:
     """Validations without a better one after which the run ends; None: it takes all its steps."""
     spike: float | None = None
     """A loss this many standard deviations above its running mean is a spike: the last checkpoint is taken up again and the steps after it are
-    left out. None: nothing is watched."""
+    left out. So is a loss, or a norm of the gradients, that is not finite. None: nothing is watched, and what is not finite ends the run."""
 
 
 class Run:
@@ -143,6 +146,8 @@ class Run:
         self.last_loss: float | None = None
         self.best: float | None = None
         self.best_at = 0
+        self.bests: list[tuple[float, int]] = []
+        """What the best weights cost and their steps, the best first."""
         self.longest = 0
         """The most steps that were planned so far."""
         self.num_validated = self.since_best = 0
@@ -159,7 +164,7 @@ class Run:
         self.autocast = torch.autocast(device.type, dtype=products) if products != torch.float32 else contextlib.nullcontext()
 
     def run(self, planned: int, on_progress: Callable[[Progress], None] | None = None) -> None:
-        """Take the steps that are left of the plan. Raises ModelError when the loss is not a number."""
+        """Take the steps that are left of the plan. Raises ModelError when the loss or a gradient is not a number."""
         self.model.train()
         saved = time.monotonic()
         num_steps = self.num_steps = self.num_steps or planned
@@ -185,6 +190,8 @@ class Run:
             if self._is_due(saved) or self.step == num_steps:
                 self.save()
                 saved = time.monotonic()
+        if self.config.num_best > 1 and self.bests:
+            self._choose_the_best()
 
     def measure(self, max_steps: int, seconds: float) -> tuple[int, int, float]:
         """Take steps at rate 0, so that no weight changes: how many, their tokens and seconds. The first warms caches and is not counted.
@@ -193,26 +200,33 @@ class Run:
             seconds: time after which no further step is taken; at least one is.
         """
         self.model.train()
-        self._gradients(self.source.step(0), 0)
-        self._update(0.0)
+        self._measured_step(0)
         begin, tokens, number = time.monotonic(), 0, 0
         while number < max_steps and (number == 0 or self.processes.agreed(time.monotonic() - begin) < seconds):
             number += 1
-            step = self.source.step(number)
-            self._gradients(step, number)
-            self._update(0.0)
-            tokens += step.num_tokens
+            tokens += self._measured_step(number)
         for optimizer in self.optimizers:
             optimizer.state.clear()
         seconds = time.monotonic() - begin
         self.kept["seconds_a_token"] = seconds / tokens
         return number, tokens, seconds
 
+    def _measured_step(self, number: int) -> int:
+        """A step at rate 0: its tokens. A gradient that is not finite is left out: times 0 it is not a number, either."""
+        step = self.source.step(number)
+        self._gradients(step, number)
+        if math.isfinite(self._clip()):
+            self._update(0.0)
+        self._zero()
+        return step.num_tokens
+
     def save(self) -> None:
         """Write a checkpoint; of several processes the first one does."""
         state = whole(self._state(), self.processes.first)
         if self.processes.first:
             checkpoint.save(self.folder, self.step, state, self.config.num_checkpoints)
+            # Only now: a run that goes on from the checkpoint before needs those which were the best then.
+            checkpoint.drop_bests(self.folder, [self._best_name(step) for _, step in self.bests])
 
     def resume(self) -> int:
         """Take up the last checkpoint that can be read; returns its step, 0 without one."""
@@ -237,6 +251,8 @@ class Run:
             optimizer.load_state_dict(placed_state(theirs, optimizer))
         for name in _POSITION:
             setattr(self, name, state.get(name, getattr(self, name)))  # a checkpoint of an earlier release lacks what is new
+        if self.best is not None and not self.bests:
+            self.bests = [(self.best, self.best_at)]
         self._looked = self.tokens, self.seconds, 0.0
         self.watch.restore(state["watch"])
         for name, average in (self.averages or {}).items():
@@ -261,12 +277,14 @@ class Run:
         step = self.source.step(number)
         share = self.config.rate(self.step, num_steps)
         loss = self._gradients(step, number)
-        if self.watch.is_spike(loss) and self.watch.num_returns < MAX_RETURNS and checkpoint.exists(self.folder):
+        norm = self._clip()
+        if self.watch.is_spike(loss, norm) and self.watch.num_returns < MAX_RETURNS and checkpoint.exists(self.folder):
             self._zero()
             return None
-        if not math.isfinite(loss):
-            rate = share * self.peaks[0][0]
-            raise ModelError(f"The loss is {loss} at step {self.step + 1} with rate {rate:.2g}. Lower `learning_rate` and start again.")
+        for name, value in (("loss", loss), ("norm of the gradients", norm)):
+            if not math.isfinite(value):
+                rate = share * self.peaks[0][0]
+                raise ModelError(f"The {name} is {value} at step {self.step + 1} with rate {rate:.2g}. Lower `learning_rate` and start again.")
         self.watch.add(loss)
         self._update(share)
         self._average()
@@ -290,13 +308,25 @@ class Run:
         self.processes.sum_gradients(self.parameters.values())
         return self.processes.summed(total)
 
+    def _clip(self) -> float:
+        """Scale gradients whose norm is above the maximum down to it, as `clip_grad_norm_` does; returns the norm, all processes' together.
+
+        What is not finite is not scaled: infinity times 0 is not a number, and one step along it would leave weights that no return mends.
+        """
+        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
+        parted = torch.nn.utils.get_total_norm(gradients)
+        norm = whole(parted, keep=True)
+        # Gradients are only touched where that changes them: times 1.0, those of 135 M weights take 26 ms.
+        if bool(norm.isfinite()) and bool(self.config.max_grad_norm / (norm + 1e-6) < 1.0):
+            torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), self.config.max_grad_norm, parted)
+        return float(norm)
+
     def _update(self, share: float) -> None:
         """Move the weights along their gradients at a share of the peak rates, and drop the gradients.
 
         A group of weights whose `begins` says so only moves after that share of the run.
         """
         done = self.step / self.num_steps if self.num_steps else 1.0
-        torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm)
         for optimizer, peaks in zip(self.optimizers, self.peaks, strict=True):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * share * (done >= group.get("begins", 0.0))
@@ -327,24 +357,66 @@ class Run:
         if self.config.validate is None or due <= self.num_validated:
             return {}
         self.num_validated = due
-        current = None if self.averages is None else {name: p.detach().clone() for name, p in self.parameters.items()}
-        if self.averages is not None:
-            checkpoint.restore(self.parameters, self.averages)
+        self.validation = self._validation_of(self.averages)
+        self.since_best += 1
+        self._keep_if_among_the_best(self._cost(self.validation))
+        return {f"validation_{name}": value for name, value in self.validation.items()}
+
+    def _validation_of(self, weights: Mapping[str, torch.Tensor] | None) -> dict[str, float]:
+        """What a validation finds with other weights than the model has, or with its own; it has its own again afterwards."""
+        assert self.config.validate is not None
+        own = {name: p.detach().clone() for name, p in self.parameters.items()} if weights is not None else None
+        if weights is not None:
+            checkpoint.restore(self.parameters, weights)
         self.model.eval()
         with torch.no_grad(), self.autocast:
-            self.validation = dict(self.config.validate())
+            found = dict(self.config.validate())
         let_go(self.model)
         self.model.train()
-        cost = self.config.cost(self.validation)
-        self.since_best += 1
-        if self.best is None or cost < self.best:
+        if own is not None:
+            checkpoint.restore(self.parameters, own)
+        return found
+
+    def _cost(self, found: Mapping[str, float]) -> float:
+        """The same in all processes, which must agree on what is the best; what is not a number is never it."""
+        cost = self.processes.agreed(self.config.cost(found))
+        return math.inf if math.isnan(cost) else cost
+
+    def _keep_if_among_the_best(self, cost: float) -> None:
+        mine = (cost, self.step)
+        if any(step == self.step and best <= cost for best, step in self.bests) or cost == math.inf:
+            return  # a way here that was left after a jump was as good
+        bests = sorted([*(one for one in self.bests if one[1] != self.step), mine])[: self.config.num_best]
+        if mine not in bests:
+            return
+        self.bests = bests
+        if bests[0] == mine:
             self.best, self.best_at, self.since_best = cost, self.step, 0
-            weights = whole({name: p.detach() for name, p in self.parameters.items()}, self.processes.first)
-            if self.processes.first:
-                checkpoint.save_best(self.folder, {"step": self.step, "weights": weights})
-        if current is not None:
-            checkpoint.restore(self.parameters, current)
-        return {f"validation_{name}": value for name, value in self.validation.items()}
+        averages = self.averages
+        weights = whole({name: p.detach() if averages is None else averages[name] for name, p in self.parameters.items()}, self.processes.first)
+        if self.processes.first:
+            checkpoint.save_best(self.folder, {"step": self.step, "weights": weights}, self._best_name(self.step))
+
+    def _best_name(self, step: int) -> str:
+        return checkpoint.BEST if self.config.num_best == 1 else f"best-{step:09d}.pt"
+
+    def _choose_the_best(self) -> None:
+        """Make one best of several: their mean (Izmailov et al. 2018), or the first of them. A restart after the last step does the same again."""
+        self.processes.wait()
+        names = [self._best_name(step) for _, step in self.bests]
+        chosen: dict[str, Any] | None = None
+        mean, count = checkpoint.mean_of_bests(self.folder, names)
+        if count > 1:
+            self.num_validated += 1
+            found = self._validation_of(mean)
+            cost = self._cost(found)
+            if self.best is None or cost < self.best:
+                self.best, self.validation = cost, found
+                chosen = {"step": self.best_at, "weights": mean, "mean_of": count}
+        chosen = chosen or next((state for name in names if (state := checkpoint.load_best(self.folder, name)) is not None), None)
+        if self.processes.first and chosen is not None:
+            checkpoint.save_best(self.folder, chosen)
+        self.processes.wait()
 
     def _is_past_its_best(self) -> bool:
         """Whether as many validations as patience allows have found nothing better."""
@@ -356,10 +428,10 @@ class Run:
         state = checkpoint.load(self.folder)
         if state is None:
             raise ModelError(f"The loss jumped at step {self.step + 1} and no checkpoint can be read. Lower `learning_rate` and start again.")
-        num_returns, best = self.watch.num_returns + 1, (self.best, self.best_at, self.since_best)
+        num_returns, best = self.watch.num_returns + 1, (self.best, self.best_at, self.bests, self.since_best)
         self._restore(state)
         self.watch.num_returns = num_returns
-        self.best, self.best_at, self.since_best = best  # whose weights stay, wherever they were found
+        self.best, self.best_at, self.bests, self.since_best = best  # whose weights stay, wherever they were found
         self.skipped = jumped + 1 - self.step
         if self.processes.first:
             _cut_curve(self.folder / CURVE, self.step)
@@ -385,51 +457,10 @@ MOST_SLOWER = 3.0
 """How much slower a machine is believed to have become for what follows, at most."""
 _POSITION = (
     *("step", "num_steps", "tokens", "seconds", "skipped", "first_loss", "last_loss", "kept"),
-    *("validation", "longest", "num_validated", "since_best", "best", "best_at"),
+    *("validation", "longest", "num_validated", "since_best", "best", "best_at", "bests"),
 )
 MAX_RETURNS = 5
 """How often a run goes back before a loss that jumps is taken as it is."""
-SPIKE_MEMORY = 0.98
-"""Weight of the past in the running mean and variance of the loss: some fifty steps."""
-MIN_WATCHED = 50
-"""Steps before which nothing is called a spike."""
-
-
-class SpikeWatch:
-    """Running mean and variance of the loss (exponentially weighted), against which a step's loss is held.
-
-    Args:
-        deviations: how many standard deviations above the mean a loss is a spike; None: none ever is.
-    """
-
-    def __init__(self, deviations: float | None) -> None:
-        self.deviations = deviations
-        self.mean = self.variance = 0.0
-        self.num_seen = self.num_returns = 0
-
-    def is_spike(self, loss: float) -> bool:
-        if self.deviations is None:
-            return False
-        if not math.isfinite(loss):
-            return True
-        return self.num_seen >= MIN_WATCHED and loss > self.mean + self.deviations * math.sqrt(self.variance)
-
-    def add(self, loss: float) -> None:
-        share = max(1 - SPIKE_MEMORY, 1 / (self.num_seen + 1))
-        apart = loss - self.mean
-        self.mean += share * apart
-        self.variance = (1 - share) * (self.variance + share * apart * apart)
-        self.num_seen += 1
-
-    def state(self) -> dict[str, float]:
-        return {name: getattr(self, name) for name in _WATCHED}
-
-    def restore(self, state: Mapping[str, float]) -> None:
-        for name in _WATCHED:
-            setattr(self, name, state[name])
-
-
-_WATCHED = ("mean", "variance", "num_seen", "num_returns")
 
 
 def seed_draws(seed: int, number: int, index: int) -> None:

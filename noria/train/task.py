@@ -8,7 +8,8 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,10 +36,11 @@ from noria.train.heads.contrast import ContrastSteps
 from noria.train.heads.embed import Embed, RowSteps, write_modules
 from noria.train.heads.opening import head_file, head_of, new_model
 from noria.train.heads.probe import START_STRENGTH, Features, best_strength, features_of, fit, last_layer, some_of_each
+from noria.train.heads.states import resting
 from noria.train.heads.tag import TRANSITIONS_NAME
 from noria.train.held_out import HeldOut, Score, num_in_time, shared_out
 from noria.train.memory import give_back_freed_memory, keep_freed_memory
-from noria.train.methods import check_method, learning_parameters, merged, with_method
+from noria.train.methods import FITTED, check_method, chosen, learning_parameters, merged, peak_rate, unheeded, with_method
 from noria.train.optimizers import up_and_down
 from noria.train.run import Progress, Run, RunConfig, Steps
 from noria.train.task_config import TaskConfig
@@ -50,17 +52,19 @@ Watch = Callable[[int, float], None]
 SCRATCH = ".tuning"
 STEPS_WANTED, FEWEST_EPOCHS, MOST_EPOCHS = 2000, 3.0, 40.0
 CONTRAST_STEPS = 150
-FITTED = ("head", "contrast")
-"""Methods that end with a classifier's last layer fitted to features."""
 MAX_MEASURED = 10
 """Steps by which the speed is judged, if there is time."""
 SHARE_FOR_MEASURING, SHARE_FOR_FITTING = 0.03, 0.15
+STATES = "states-are-kept"
+"""Whether they are, as a file: before the first checkpoint it is decided anew."""
+SHARE_FOR_STATES = 0.5
+"""Of the time, for computing what a head learns from once; where that takes longer, little would come again."""
 SHARE_OF_MINUTES = 0.95
 """Share of the minutes that is planned with; the rest is for writing the model, and for what takes longer than it was judged to."""
 
 
-def _nothing(_number: int, _score: float) -> None:
-    pass
+def nothing(_number: int, _score: float) -> None:
+    """Watches nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +86,7 @@ def tune(
     score: Score,
     report: Report,
     say: Say,
-    watch: Watch = _nothing,
+    watch: Watch = nothing,
 ) -> Tuned:
     """Tune `base` for a task; a finished `out` is returned as it is, a begun one is gone on with.
 
@@ -115,10 +119,9 @@ def tune(
         if isinstance(head, Answer) and not chosen_by.has_rows_without_answer:
             head.none_margin = None
         inputs = head.inputs(train[1])
-        for path, of in ((train[0], inputs), (held_out[0], chosen_by.inputs)):
-            if cut := cut_of(head, of):
-                say(f"'{path}': {cut}")
-        work = _Work(config=config, chosen_by=chosen_by, folder=scratch, until=until, report=report, say=say, watch=watch)
+        for file, of in ((train, inputs), (held_out, chosen_by.inputs)):
+            tell_of_rows(head, *file, of, say)
+        work = _Work(config=config, base=base.name, chosen_by=chosen_by, folder=scratch, until=until, report=report, say=say, watch=watch)
         if isinstance(head, Classify) and config.method in FITTED:
             plain, metrics = model, work.fitted(head, model, train[1], inputs)
         else:
@@ -129,11 +132,20 @@ def tune(
     return Tuned(folder=out, metrics=metrics)
 
 
+def tell_of_rows(head: Head, path: Path, rows: Sequence[Example], inputs: Sequence[Input], say: Say) -> None:
+    """Say of a file what of its rows is not read, and which answers are never given."""
+    for told in (cut_of(head, inputs), head.too_long(rows) if isinstance(head, Answer) else None):
+        if told:
+            say(f"'{path}': {told}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Work:
     """What the parts of one run share."""
 
     config: TaskConfig
+    base: str
+    """Its name."""
     chosen_by: HeldOut
     folder: Path
     until: float | None
@@ -148,10 +160,27 @@ class _Work:
             read = self._in_time(head, model, inputs, SHARE_FOR_FITTING)
             fit(head, model, self._features(head, model, read), [one.target for one in read], START_STRENGTH)
         learning = with_method(model, self.config)
-        run = self._run(head, learning, [one for one in inputs if head.weight([one])])
-        run.run(run.kept.get("wanted", run.num_steps), partial(_told, self.report))
-        metrics = _finished(run) | self._measured(head, learning)
-        return merged(learning), metrics
+        taught = [one for one in inputs if head.weight([one])]
+        with self._resting(head, learning, taught) if self.config.method == "head" else nullcontext(0.0) as seconds:
+            run = self._run(head, learning, taught)
+            run.run(run.kept.get("wanted", run.num_steps), partial(_told, self.report))
+            metrics = _finished(run) | self._measured(head, learning)
+        return merged(learning), {**metrics, "train_seconds": round(metrics["train_seconds"] + seconds, 1)}
+
+    @contextmanager
+    def _resting(self, head: Head, model: Any, inputs: Sequence[Input]) -> Generator[float]:
+        """Within it the base's states are kept, if there is time to compute all of them and to make use of it; gives the seconds that took."""
+        every = [*inputs, *self.chosen_by.inputs]
+        with resting(head, model, inputs) as base:
+            began, mark = time.monotonic(), self.folder / STATES
+            if base is not None and not checkpoint.exists(self.folder):
+                each = 0.0 if self.until is None else self.chosen_by.seconds(head, model) / len(self.chosen_by.inputs)
+                left = self._left()
+                if left is None or each * len(every) < SHARE_FOR_STATES * left:
+                    mark.touch()  # a run that is gone on with does the same, however fast the machine is then
+            if base is not None and mark.exists():
+                base.keep(head, every)
+            yield time.monotonic() - began
 
     def fitted(self, head: Classify, model: Any, rows: Sequence[Example], inputs: Sequence[Input]) -> dict[str, Any]:
         """Tune by contrasts where the method says so, then fit the last layer, its penalty chosen on the held-out rows; returns the metrics."""
@@ -162,6 +191,7 @@ class _Work:
             told = self._contrasted(head, model, inputs, len(rows))
         began = time.monotonic()
         if self.config.method == "head":
+            self.say(self._chosen(head, model))
             inputs = self._in_time(head, model, inputs, 1.0, num_scorings=2)  # to choose the penalty, and in the end
         features = self._features(head, model, inputs)
         held = torch.from_numpy(self._features(head, model, self.chosen_by.inputs)).to(model.device)
@@ -181,7 +211,9 @@ class _Work:
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0  # what is left out of features makes unlike what is alike
         steps = ContrastSteps(head, inputs, 2 * self.config.batch, self.config.seed)
-        run = self._begun(with_method(model, self.config), steps)
+        learning = with_method(model, self.config)
+        self.say(self._chosen(head, learning))
+        run = self._begun(learning, steps)
         if run.num_steps is None:
             left = self._left()
             if left is not None:
@@ -222,6 +254,7 @@ class _Work:
             if isinstance(head, Embed)
             else InputSteps(head, inputs, config.batch, config.micro_batch_tokens, config.seed)
         )
+        self.say(self._chosen(head, learning))
         run = self._begun(learning, steps)
         num_validations: int = run.kept.get("num_validations", config.num_validations)
         if run.num_steps is None:
@@ -246,6 +279,12 @@ class _Work:
         )
         return run
 
+    def _chosen(self, head: Head, learning: Any) -> str:
+        config = self.config
+        precision = str(dtype_of(config.precision, learning.device)).removeprefix("torch.")
+        told = {"learning_rate": peak_rate(learning, config), "batch": config.batch, "max_tokens": head.wrap.num_positions, "precision": precision}
+        return chosen(self.base, config.method, {name: value for name, value in told.items() if name not in unheeded(head.task, config.method)})
+
     def _begun(self, learning: Any, steps: Steps) -> Run:
         """A run over these steps, as far as it had come."""
         config = self.config
@@ -258,6 +297,7 @@ class _Work:
             cost=lambda found: -found["score"],
             average=config.average,
             patience=config.patience,
+            num_best=config.num_best,
         )
         run = Run(learning, learning, steps, [optimizer], settings, self.folder)
         run.resume()
@@ -326,5 +366,5 @@ def _write(
             shutil.copyfile(out / SCRATCH / "curve.jsonl", out / "curve.jsonl")
             draw(out / "curve.jsonl", out)
         told = {"request": request, "base": base.name, "metrics": metrics, "versions": versions(), "hardware": hardware()}
-        write_file(out / DONE, [json.dumps(told, indent=2, ensure_ascii=False) + "\n"])
+        write_file(out / DONE, [json.dumps(told, indent=2) + "\n"])
         shutil.rmtree(out / SCRATCH)

@@ -47,11 +47,11 @@ class TaskConfig(Section):
     dropout: float | None = Field(default=None, ge=0, lt=1)
     """Share of what layers give on that is left out; None: the model's own."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the target that is spread over all labels (classify); of several labels, over yes and no."""
+    """Share of the target that is spread over all labels (classify; tag without `crf`); of several labels, over yes and no."""
     out_of_scope: bool | None = None
     """Whether a text may have none of the labels; None: where only the evaluation file has rows labelled `out_of_scope` (classify)."""
     class_weights: Literal["balanced"] | None = None
-    """balanced: every label counts alike in sum, however many rows it has (classify, one label a row)."""
+    """balanced: every label counts alike in sum, however many rows it has (classify, one label a row; tag without `crf`)."""
     crf: bool = True
     """Whether transitions between tags are learnt (tag)."""
     rank: int = Field(default=16, ge=1, le=512)
@@ -68,6 +68,8 @@ class TaskConfig(Section):
     """Validations without a better score after which the run ends; None: never early."""
     num_validations: int = Field(default=10, ge=1)
     """How often the evaluation file is scored; the weights of the best score stay."""
+    num_best: int = Field(default=1, ge=1)
+    """Of so many of the best validated weights the mean is tried at the end, and kept where it scores better."""
     average: float | None = Field(default=None, gt=0, lt=1)
     """Memory of an average of the weights that is scored and kept instead of them."""
     precision: Precision | None = None

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shutil
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -318,6 +319,21 @@ def test_each_rule_can_be_left_out(tmp_path: Path, rule: str) -> None:
     assert set(BuildConfig().rules) == set(every)
     left = {"repetition": 2, "gopher": 1, "c4": 1, "fineweb": 2, "chinese": 1}[rule]
     assert build(with_one, [source], tmp_path / "one", lambda *_: None).contents.total.documents == left
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_names_that_are_not_utf8_and_halves_of_characters_end_no_build(tmp_path: Path) -> None:
+    pile = tmp_path / os.fsdecode(b"pile-\xff")
+    row = {"text": english(random.Random(1)), "source": "half \ud83d", "license": "CC \ud83d", "url": "https://\ud83d"}
+    pile.mkdir()
+    (pile / os.fsdecode(b"\xff.jsonl")).write_text(json.dumps(row), encoding="utf-8")
+    evaluation = write_rows(tmp_path / os.fsdecode(b"\xff.jsonl"), [{"text": row["text"]}, {"text": chinese(random.Random(2))}])
+    (pile / os.fsdecode(b"b.\xff")).write_bytes(b"")
+    made = run([pile], tmp_path / "out", rules=[])
+    assert dict(made.contents.sources) == {"half \ufffd": made.contents.total}
+    assert run([pile], tmp_path / "out", rules=[]) == made
+    with pytest.raises(DataError, match="No document is left of 1: most were dropped by `contamination` \\(\ufffd\\.jsonl\\)"):
+        run([pile], tmp_path / "none", [evaluation], rules=[])
 
 
 def test_sources_can_stay_together(tmp_path: Path) -> None:

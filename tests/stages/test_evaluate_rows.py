@@ -90,7 +90,9 @@ def test_the_effect_of_taggers_is_the_difference_of_their_f1(tmp_path: Path, fol
     assert set(report["intervals"]) == set(report["metrics"])
     assert any(sentence.startswith("60 rows: where two models differ on 30%") and f"{report['detectable']:.3f}" in sentence for sentence in said)
     assert json.loads((tmp_path / "report.json").read_text())["effect"] == report["effect"]
-    assert "Effect on f1:" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "Effect on f1:" in page
+    assert page.count('src="data:image/svg+xml;base64,') == 2, "how each of them was trained"
 
 
 def test_a_model_against_itself_is_the_same(tmp_path: Path, folders: Path) -> None:
@@ -167,6 +169,14 @@ def test_rows_that_were_learnt_are_told_of_the_training_file_alone(tmp_path: Pat
     assert measure(None, str(out), "classify", data, against=None, out=None, progress=lambda *_: None)["in_training_file"] == seen
 
 
+def test_rows_that_chose_the_weights_are_told(tmp_path: Path, folders: Path) -> None:
+    chosen_by = [json.loads(line) for line in (folders / "intents-dev.jsonl").read_text().splitlines()[:3]]
+    data, said = write(tmp_path / "test.jsonl", [{"text": "where am I", "label": "card"}, *chosen_by]), list[str]()
+    report = measure(None, str(folders / "intents"), "classify", data, against=None, out=None, progress=lambda *_: None, say=said.append)
+    assert report["in_evaluation_file"] == 3
+    assert any("3 of 4 rows of" in sentence and "by which" in sentence and "(line 2 first)" in sentence for sentence in said)
+
+
 def test_rewordings_are_scored_and_compared(tmp_path: Path) -> None:
     """One model gives the right words back, the other leaves out the last."""
     rng = random.Random(6)
@@ -217,7 +227,7 @@ def test_decisions_of_one_dialogue_are_compared_together(tmp_path: Path) -> None
     with openai_server(ScriptedGenerator(lambda _: "word")) as one, openai_server(ScriptedGenerator(lambda _: {"look": {}})) as other:
         names = f"{one.url}#one", f"{other.url}#other"
         report = measure(None, names[0], "tools", data, against=names[1], out=None, progress=lambda *_: None)
-    assert (report["n"], report["effect"]) == (12, 1.0)
+    assert (report["n"], report["effect"], report["in_training_file"]) == (12, 1.0, None)
     assert report["test"] == "exact sign-flip test of groups, two-sided"
     assert report["p"] == pytest.approx(2 * 2**-6)
 

@@ -55,6 +55,7 @@ def asked(servers: tuple[OpenAIServer, ...], data: Path, task: str = "chat") -> 
 def test_a_judge_compares_and_people_check_it(tmp_path: Path, chats: Path, servers: Any) -> None:
     out, sheet = tmp_path / "r.json", tmp_path / "sheet.csv"
     report = judge_pairs(None, asked(servers, chats), out, sheet, [], lambda *_: None, lambda _: None)
+    assert (report["in_training_file"], report["in_evaluation_file_against"]) == (None, None)  # of a server it is not known
     assert (report["judge"]["wins"], report["judge"]["losses"], report["judge"]["consistency"], report["judge"]["unread"]) == (NUM_ROWS, 0, 1.0, 0)
     assert report["judge"]["p"] == pytest.approx(2 * 2**-NUM_ROWS)
     with sheet.open(encoding="utf-8-sig", newline="") as file:

@@ -1,6 +1,7 @@
 """Pre-training on a tiny corpus: text in, a model folder out; killed anywhere it ends the same; what is wrong is said before hours are lost."""
 
 import json
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +11,14 @@ import pytest
 import torch
 import transformers
 
-from noria.data import Document
-from noria.errors import ConfigError, DataError, ModelError
+from noria.data import open_corpus
+from noria.errors import ConfigError, DataError, ModelError, StoreError
 from noria.model import load_checkpoint, load_tokenizer, resolve, train_tokenizer
 from noria.train import PretrainConfig
 from noria.train.objective import Loss
-from noria.train.pretrain import check_fit, pretrain, rate_share
-from noria.train.run import MicroBatch, Run, RunConfig, SpikeWatch, Step
+from noria.train.pretrain import check_fit, pretrain, rate_share, sample_of
+from noria.train.run import MicroBatch, Run, RunConfig, Step
+from noria.train.spike import SpikeWatch
 
 SMALL: dict[str, Any] = {
     "tokenizer": "characters", "width": 32, "layers": 2, "heads": 2, "context": 16, "batch_tokens": 64, "micro_batch_tokens": 32, "steps": 60,
@@ -87,6 +89,16 @@ def test_text_becomes_an_encoder_or_an_encoder_decoder(tmp_path: Path, objective
         load_checkpoint(made.folder)
     if objective == "mlm-nsp":
         assert model(**theirs(text, return_tensors="pt")).last_hidden_state.shape[1] == len(whole)
+
+
+@pytest.mark.parametrize(("objective", "tokenizer", "is_shown"), [("clm", "characters", True), ("mlm-nsp", "bpe", True), ("denoise", "bpe", False)])
+def test_the_share_of_the_peak_is_shown_where_steps_are_given_too(tmp_path: Path, objective: str, tokenizer: str, is_shown: bool) -> None:
+    told: list[str] = []
+    settings = {"objective": objective, "tokenizer": tokenizer, "context": 32, "batch_tokens": 128, "steps": 2}
+    plan = run(tmp_path, on=lambda stage, *_: told.append(stage), **settings).plan
+    assert (plan.peak_share, plan.tokens_per_second) == (None, None)  # nothing was timed
+    assert (plan.peak_tokens_per_second is not None) == is_shown
+    assert ("% of peak)" in told[-1]) == is_shown
 
 
 def curve_of(folder: Path) -> list[dict[str, float]]:
@@ -202,17 +214,34 @@ CHINESE = ["水车从河流提水，昼夜不停，灌溉田野。"] * 20
 @pytest.mark.parametrize(("learnt", "given"), [(ENGLISH, CHINESE), (CHINESE, ENGLISH)], ids=["chinese", "english"])
 def test_a_tokenizer_of_another_language_is_refused(tmp_path: Path, kind: Any, learnt: list[str], given: list[str]) -> None:
     train_tokenizer(kind, learnt, 600, "clm", at_most=True).save(tmp_path)
-    corpus_of = [Document(text=text, id=str(number), source="x") for number, text in enumerate(given)]
     with pytest.raises(DataError, match="it was learnt from another language"):
-        check_fit(load_tokenizer(tmp_path), corpus_of, "other")
-    check_fit(load_tokenizer(tmp_path), [Document(text=text, id=str(number), source="x") for number, text in enumerate(learnt)], "own")
+        check_fit(load_tokenizer(tmp_path), given, "other")
+    check_fit(load_tokenizer(tmp_path), learnt, "own")
 
 
 def test_the_embedded_models_tokenizer_knows_english_and_not_chinese() -> None:
     words = load_tokenizer(resolve("smollm2-135m").path)
-    check_fit(words, [Document(text=ENGLISH[0], id="1", source="x")], "smollm2")
+    check_fit(words, ENGLISH[:1], "smollm2")
     with pytest.raises(DataError, match="times the tokens that it would need"):
-        check_fit(words, [Document(text=text, id="1", source="x") for text in CHINESE], "smollm2")
+        check_fit(words, CHINESE, "smollm2")
+
+
+def test_a_tokenizer_is_tried_on_text_from_all_over_the_corpus(tmp_path: Path) -> None:
+    """Many rows of one file do not hide the next one, nor does the beginning of a long document hide its end."""
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": ENGLISH[0]}) + "\n" for _ in range(500)), encoding="utf-8")
+    (tmp_path / "b.txt").write_text(ENGLISH[0] * 500 + CHINESE[0] * 500, encoding="utf-8")
+    sample = sample_of(open_corpus([tmp_path]))
+    assert len(sample) <= 200
+    assert 2 < sum(CHINESE[0][:4] in piece for piece in sample) < 20
+
+
+def test_a_learnt_tokenizer_to_which_much_is_unknown_is_refused(tmp_path: Path) -> None:
+    """WordPiece takes a word of more than a hundred characters for unknown."""
+    rng = random.Random(0)
+    rows = [" ".join("".join(rng.choices("abcdefgh", k=150)) for _ in range(5)) for _ in range(60)]
+    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps({"text": row}) + "\n" for row in rows), encoding="utf-8")
+    with pytest.raises(DataError, match="A `wordpiece` tokenizer learnt from this corpus takes 100% of it for unknown. Set `tokenizer=bpe`"):
+        run(tmp_path, objective="mlm-nsp", architecture="bert", tokenizer="wordpiece")
 
 
 def test_another_request_for_a_finished_folder_or_a_strangers_is_refused(tmp_path: Path) -> None:
@@ -235,6 +264,38 @@ def test_a_begun_folder_is_not_gone_on_with_otherwise(tmp_path: Path) -> None:
         run(tmp_path, on=stop)
     with pytest.raises(ConfigError, match="`layers` was 2 and is 3"):
         run(tmp_path, layers=3)
+
+
+def test_a_second_command_in_one_folder_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    refused: list[str] = []
+
+    def second(stage: str, done: float, _total: float) -> None:
+        if stage.startswith("training") and done == 3:
+            with pytest.raises(StoreError, match="Another `noria pretrain` is at work in .*Wait for it, or stop it") as told:
+                run(tmp_path)
+            refused.append(str(told.value))
+
+    made = run(tmp_path, on=second)
+    assert len(refused) == 1
+    assert len(curve_of(made.folder)) == 60
+    assert not (tmp_path / "out" / ".run").exists()
+
+
+def test_what_the_corpus_refuses_can_be_asked_for_otherwise_in_the_same_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="Set it to .* or less"):
+        run(tmp_path, context=50_000, batch_tokens=50_000)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(DataError, match="The corpus supports .* tokens, not 30000"):
+        run(tmp_path, tokenizer="bpe", vocab_size=30_000)
+    assert run(tmp_path, steps=2).metrics["num_steps"] == 2
+
+
+def test_a_corpus_whose_name_is_not_utf_8_is_trained_on(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.jsonl")
+    corpus(tmp_path).rename(path)
+    made = pretrain(PretrainConfig(**{**SMALL, "steps": 2}), [path], tmp_path / "out", lambda *_: None, lambda _: None)
+    again = pretrain(PretrainConfig(**{**SMALL, "steps": 2}), [path], tmp_path / "out", lambda *_: None, lambda _: None)
+    assert again.metrics == json.loads(json.dumps(made.metrics))
 
 
 class OneBadStep:

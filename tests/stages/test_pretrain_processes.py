@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from noria.testing.tiny_text import tiny_texts
+from noria.train.checkpoint import load_best
 
 pytestmark = pytest.mark.timeout(300)
 SETTINGS = {
@@ -22,15 +23,15 @@ def run(folder: Path, out: str, num_processes: int, **settings: Any) -> list[dic
     corpus = folder / "corpus.jsonl"
     corpus.write_text("".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in tiny_texts()), encoding="utf-8")
     given = [f"--set={name}={value}" for name, value in {**SETTINGS, **settings}.items()]
-    command = (
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}"]
-        if num_processes > 1
-        else [sys.executable]
-    )
-    command += ["-m", "noria.cli.main", "pretrain", "--corpus", str(corpus), "--out", str(folder / out), *given]
+    launch(num_processes, "-m", "noria.cli.main", "pretrain", "--corpus", str(corpus), "--out", str(folder / out), *given)
+    return [json.loads(line) for line in (folder / out / "curve.jsonl").read_text().splitlines()]
+
+
+def launch(num_processes: int, *arguments: str) -> None:
+    several = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}"]
+    command = [sys.executable, *(several if num_processes > 1 else []), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=250, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads(line) for line in (folder / out / "curve.jsonl").read_text().splitlines()]
 
 
 LONGER = {"context": 32, "batch_tokens": 128, "micro_batch_tokens": 32}
@@ -53,3 +54,13 @@ def test_two_processes_give_the_curve_of_one(tmp_path: Path, settings: dict[str,
     for a, b in zip(one, two, strict=True):
         assert a["tokens"] == b["tokens"]
         assert a["loss"] == pytest.approx(b["loss"], abs=tolerance)
+
+
+def test_two_processes_take_the_mean_that_one_takes(tmp_path: Path) -> None:
+    for number in (1, 2):
+        launch(number, str(Path(__file__).with_name("swing_workload.py")), str(tmp_path / str(number)))
+    one, two = (load_best(tmp_path / str(number)) for number in (1, 2))
+    assert one is not None
+    assert two is not None
+    assert one["mean_of"] == two["mean_of"] == 3
+    assert one["weights"]["weight"].item() == pytest.approx(two["weights"]["weight"].item(), abs=1e-6)

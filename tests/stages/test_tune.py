@@ -19,6 +19,7 @@ from noria.errors import ArtifactError, ConfigError, DataError, ModelError
 from noria.lifecycle.adapt import adapt, predict_file
 from noria.lifecycle.measure import measure
 from noria.model import Shape, make_config, new_model, resolve, train_tokenizer
+from noria.train.methods import unheeded
 from noria.train.sentences import SentenceEncoder
 
 WORDS = {"pay": ["send money", "transfer funds", "pay my bill"], "card": ["my card is lost", "new card please", "block the card"]}
@@ -43,6 +44,7 @@ def tuned(tmp_path: Path, task: str, train: list[dict[str, Any]], held_out: list
     said: list[str] = []
     base = settings.pop("base", None)
     given = {"epochs": 3.0, "batch": 8, "num_validations": 2, "threads": 1, **settings}
+    given = {name: value for name, value in given.items() if name not in unheeded(task, settings.get("method", "full"))}
     return adapt(given, task, *files, tmp_path / "out", base, lambda *_: None, said.append), said
 
 
@@ -424,6 +426,7 @@ def test_texts_that_are_cut_are_said(tmp_path: Path, small: str) -> None:
     rows = intents(rng, 16)
     _, said = tuned(tmp_path, "classify", [*rows, {"text": "please pay " * 300, "label": "pay"}], rows[:8], base=small, method="head")
     assert [sentence for sentence in said if "train.jsonl" in sentence and "1 of 17 rows have a text of more than 62 tokens" in sentence]
+    assert said[-1].startswith(f"Method head on '{small}': `max_tokens` 64, `precision` ")
 
 
 def test_a_folder_is_opened_if_it_is_finished_and_as_it_was_measured(tmp_path: Path, small: str) -> None:

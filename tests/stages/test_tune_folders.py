@@ -4,14 +4,16 @@ import json
 import random
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from transformers import OPTConfig, OPTForCausalLM
 
+from noria.data import Task
+from noria.data.task_checks import read_file
 from noria.engine.heads import open_head
 from noria.errors import ArtifactError, ConfigError, DataError, ModelError
-from noria.lifecycle.adapt import adapt, predict_file
+from noria.lifecycle.adapt import Job, _fault_of, _settings_of_methods, _tell_of_rows, adapt, predict_file
 from noria.lifecycle.asking import open_folder
 from noria.model import Shape, load_tokenizer, make_config, new_model, train_tokenizer, with_soft_tokens
 from noria.store import claim
@@ -68,8 +70,9 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> str:
 def rewritten(tmp_path: Path, base: str, train: list[dict[str, Any]], held_out: list[dict[str, Any]], **settings: Any) -> tuple[Any, list[str]]:
     files = write(tmp_path / "train.jsonl", train), write(tmp_path / "dev.jsonl", held_out)
     said: list[str] = []
+    num_trials = settings.pop("num_trials", None)
     given = {"epochs": 1.0, "threads": 1, **settings}
-    return adapt(given, "rewrite", *files, tmp_path / "out", base, lambda *_: None, said.append), said
+    return adapt(given, "rewrite", *files, tmp_path / "out", base, lambda *_: None, said.append, num_trials=num_trials), said
 
 
 def test_rows_that_are_too_long_to_be_learnt_are_told(tmp_path: Path, writer: str) -> None:
@@ -80,6 +83,20 @@ def test_rows_that_are_too_long_to_be_learnt_are_told(tmp_path: Path, writer: st
     assert any(f"1 of 5 rows of '{tmp_path / 'dev.jsonl'}'" in one for one in said)
     assert any(one.startswith("8 rows to learn from") for one in said)
     assert made.metrics["num_left_out"] == 1
+
+
+def test_a_model_that_writes_is_searched_for_and_what_is_left_out_is_told_once(tmp_path: Path, writer: str) -> None:
+    rows = [{**row, "target": "light"} for row in letters(random.Random(14), 12)]
+    long = {"text": "river stone " * 90, "target": "light"}
+    given = {"max_tokens": 128, "num_trials": 3, "epochs": 4.0, "batch_tokens": 96}
+    made, said = rewritten(tmp_path, writer, [*rows[:8], long], rows[8:], **given)
+    assert sum("are longer than" in sentence for sentence in said) == 1
+    told = json.loads((tmp_path / "out/search.json").read_text())
+    assert {trial["state"] for trial in told["trials"]} <= {"complete", "pruned"}
+    best = told["trials"][told["best"]]
+    assert best["score"] == -made.metrics["held_out_loss"] == max(one["score"] for one in told["trials"] if one["state"] == "complete")
+    assert told["trials"][0]["settings"].keys() == {"learning_rate", "batch_tokens", "warmup", "weight_decay", "rank"}
+    assert (tmp_path / "out/writing.json").is_file()
 
 
 def test_what_cannot_be_learnt_from_claims_no_folder(tmp_path: Path, writer: str, small: str) -> None:
@@ -105,7 +122,7 @@ def test_a_row_that_does_not_fit_is_named_and_those_before_it_are_kept(tmp_path:
     def report(_: str, done: float, __: float) -> None:
         asked.append(done)
 
-    with pytest.raises(DataError, match=r"ask.jsonl' line 2: The prompt has \d+ tokens"):
+    with pytest.raises(DataError, match=r"ask.jsonl' line 2: \d+ tokens, and the room"):
         predict_file(writer, "chat", write(tmp_path / "ask.jsonl", rows), out, report)
     assert asked == [1]
     assert not out.exists()
@@ -201,8 +218,68 @@ def test_a_search_that_cannot_be_run_claims_no_folder(tmp_path: Path, small: str
         assert not (tmp_path / "out").exists()
 
 
+def test_texts_that_are_cut_are_said_once_of_a_search(tmp_path: Path, small: str) -> None:
+    rows = intents(random.Random(1), 16)
+    files = write(tmp_path / "train.jsonl", [*rows, {"text": "please pay " * 300, "label": "pay"}]), write(tmp_path / "dev.jsonl", rows[:8])
+    said: list[str] = []
+    adapt({"epochs": 0.5, "threads": 1}, "classify", *files, tmp_path / "out", small, lambda *_: None, said.append, num_trials=2)
+    assert sum("1 of 17 rows have a text of more than 62 tokens" in sentence for sentence in said) == 1
+
+
+def race(tmp_path: Path, task: str, rows: list[dict[str, Any]], base: str, **settings: Any) -> tuple[Job, list[str]]:
+    """What `noria tune --method best` is asked, and what it says."""
+    said: list[str] = []
+    file = read_file(write(tmp_path / "rows.jsonl", rows), cast(Task, task))
+    given = {"method": "best", **settings}
+    asked: dict[str, Any] = {"task": task, "train": file, "held_out": file, "out": tmp_path / "out", "base": base, "settings": given}
+    job = Job(**asked, options={}, report=lambda *_: None, say=said.append)
+    return job, said
+
+
+def test_texts_that_are_cut_are_said_once_of_a_race(tmp_path: Path, small: str, writer: str) -> None:
+    job, said = race(tmp_path, "classify", [*intents(random.Random(1), 8), {"text": "please pay " * 300, "label": "pay"}], small)
+    _tell_of_rows(job, {"method": "lora"})
+    assert [sentence.partition(": ")[2][:33] for sentence in said] == ["1 of 9 rows have a text of more t"] * 2
+    rows = [{**row, "target": "light"} for row in [*letters(random.Random(2), 6), {"text": "river stone " * 90}]]
+    job, said = race(tmp_path, "rewrite", rows, writer)
+    _tell_of_rows(job, {"method": "lora", "max_tokens": 128})
+    assert ["are longer than `max_tokens` = 128" in sentence for sentence in said] == [True] * 2
+    job, said = race(tmp_path, "rewrite", rows, small)
+    _tell_of_rows(job, {"method": "lora"})  # no decoder: the methods that do not train may race all the same
+    assert said == []
+
+
+def test_in_a_race_a_setting_goes_to_the_methods_that_heed_it(tmp_path: Path, small: str) -> None:
+    job, _ = race(tmp_path, "classify", intents(random.Random(1), 8), small, patience=3, rank=4)
+    heeding = {name: {method for method, own in _settings_of_methods(job).items() if name in own} for name in ("patience", "rank")}
+    assert heeding == {"patience": {"lora", "full"}, "rank": {"lora"}}
+    tagged = [{"tokens": ["pay", "card"], "tags": ["O", "B-X"]}]
+    for settings, refused in (({"class_weights": "balanced"}, True), ({"class_weights": "balanced", "crf": False}, False)):
+        job, _ = race(tmp_path, "tag", tagged, small, **settings)
+        fault = _fault_of(job)("full", {"class_weights": "balanced"})
+        assert (fault is not None and "Set `crf=false`" in str(fault)) == refused
+
+
+def test_a_decoder_answers_where_its_first_token_sees_the_others(tmp_path: Path, writer: str) -> None:
+    row = {"question": "light", "context": "river stone light garden", "answers": {"text": ["stone"], "answer_start": [6]}}
+    files = write(tmp_path / "train.jsonl", [row] * 8), write(tmp_path / "dev.jsonl", [{**row, "question": "paper"}])
+    said: list[str] = []
+    given = {"epochs": 1.0, "threads": 1}
+    with pytest.raises(ModelError, match="reads from left to right, and the first token"):
+        adapt(given, "answer", *files, tmp_path / "out", writer, lambda *_: None, said.append)
+    assert not (tmp_path / "out").exists()
+    adapt({**given, "bidirectional": True}, "answer", *files, tmp_path / "out", writer, lambda *_: None, said.append)
+    assert said[0].startswith(f"Method full on '{writer}': `learning_rate` 0.0001, `batch` 32, `max_tokens` 512, `precision` ")
+
+
 @pytest.mark.parametrize(
-    ("settings", "told"), [({"method": "prompt"}, "has a learnt prompt already"), ({"method": "lora", "top_layers": 3}, "Give a number from 1 to 2")]
+    ("settings", "told"),
+    [
+        ({"method": "prompt"}, "has a learnt prompt already"),
+        ({"method": "lora", "top_layers": 3}, "Give a number from 1 to 2"),
+        ({"method": "prompt", "top_layers": 1}, "`top_layers` is not heeded by `--method prompt`"),
+        ({"method": "full", "rank": 4}, "`rank` is not heeded by `--method full` for rewrite"),
+    ],
 )
 def test_what_a_decoder_cannot_be_tuned_with_leaves_the_folder_free(tmp_path: Path, writer: str, settings: dict[str, Any], told: str) -> None:
     """Whoever follows the advice may give the same `--out` again."""

@@ -54,7 +54,7 @@ class Answerer:
         num_cut = max(0, len(question) - question_room)
         question = question[:question_room]
         room = self.wrap.room(2) - len(question)
-        before = len(self.wrap.begin) + len(question) + len(self.wrap.end)
+        before = len(self.wrap.begin) + len(question) + len(self.wrap.between)
         known = row.answers
         spans = [] if known is None else [(start, start + len(text)) for start, text in zip(known.answer_start, known.text, strict=True)]
         made: list[Input] = []

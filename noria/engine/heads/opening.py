@@ -57,6 +57,8 @@ class HeadFile(Record):
     center: float = 0.0
     spread: float = 1.0
     precision: Precision | None = None
+    between: tuple[int, ...] | None = None
+    """What parts the two texts of a pair; None: what ends one, as it was in folders of earlier releases."""
 
     @classmethod
     def read(cls, folder: Path) -> "HeadFile":
@@ -72,7 +74,7 @@ class HeadFile(Record):
         return told
 
     def reader(self, tokenizer: Tokenizer, transitions: TransitionScores | None) -> Reader:
-        made = self._made(tokenizer, Wrap.of(tokenizer, self.num_positions), transitions)
+        made = self._made(tokenizer, Wrap.of(tokenizer, self.num_positions, self.between), transitions)
         made.precision = self.precision
         return made
 

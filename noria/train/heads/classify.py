@@ -6,7 +6,7 @@ labels: the sum of the binary cross entropies of all labels, each with the targe
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -73,10 +73,10 @@ def labels_of(rows: Sequence[ClassifyExample], path: object) -> tuple[list[str],
     return names, several
 
 
-def balanced(rows: Sequence[ClassifyExample], labels: Sequence[str]) -> list[float]:
-    """Class weights n / (K n_k): every label counts alike in sum."""
-    counts = Counter(row.label for row in rows)
-    return [len(rows) / (len(labels) * counts[label]) for label in labels]
+def balanced(known: Iterable[object], labels: Sequence[str]) -> list[float]:
+    """Class weights n / (K n_k): every label counts alike in sum; one that never stands among the `known` counts as one that does once."""
+    counts = Counter(known)
+    return [counts.total() / (len(labels) * max(1, counts[label])) for label in labels]
 
 
 def named(labels: Sequence[str]) -> list[ClassifyExample]:

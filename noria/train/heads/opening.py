@@ -36,7 +36,7 @@ _UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 def head_file(head: Head) -> HeadFile:
     """What a prediction needs beside the model."""
     common: dict[str, Any] = {name: getattr(head, name) for name in ("task", "with_kinds", "precision")}
-    common["num_positions"] = head.wrap.num_positions
+    common |= {"num_positions": head.wrap.num_positions, "between": head.wrap.between}
     if isinstance(head, Classify):
         return HeadFile(**common, labels=head.labels, several=head.several, threshold=head.threshold)
     if isinstance(head, Embed):
@@ -67,11 +67,11 @@ def _head_of(config: TaskConfig, task: str, base: BaseModel, path: Path, rows: S
         raise ConfigError(f"`max_tokens` is {config.max_tokens}, but '{base.name}' reads {readable} tokens. Give {readable} or less.")
     positions = min(readable, config.max_tokens or MOST_TOKENS)
     with_kinds = getattr(settings, "type_vocab_size", 0) > 1
-    wrap = Wrap.of(tokenizer, positions)
+    wrap = Wrap.as_trained(tokenizer, positions)
     if task == "classify":
         typed = cast(Sequence[ClassifyExample], rows)
         labels, several = labels_of(typed, path)
-        weights = balanced(typed, labels) if config.class_weights == "balanced" and not several else ()
+        weights = balanced((row.label for row in typed), labels) if config.class_weights == "balanced" and not several else ()
         return Classify(tokenizer, wrap, labels, several, config.label_smoothing, weights, with_kinds)
     if task == "embed":
         if getattr(settings, "is_encoder_decoder", False):
@@ -81,8 +81,10 @@ def _head_of(config: TaskConfig, task: str, base: BaseModel, path: Path, rows: S
     if task == "score":
         return Score(tokenizer, wrap, *center_and_spread(cast(Sequence[ScoreExample], rows), path), with_kinds)
     if task == "tag":
-        used = sorted({tag for row in cast(Sequence[TagExample], rows) for tag in row.tags or ()} | {"O"})
-        return Tag(tokenizer, wrap, used, scheme_of(used), config.crf, config.stride, with_kinds)
+        known = [tag for row in cast(Sequence[TagExample], rows) for tag in row.tags or ()]
+        used = sorted({*known, "O"})
+        weights = balanced(known, used) if config.class_weights == "balanced" else ()
+        return Tag(tokenizer, wrap, used, scheme_of(used), config.crf, config.stride, with_kinds, config.label_smoothing, weights)
     return Answer(tokenizer, wrap, config.stride, with_kinds=with_kinds)
 
 
@@ -106,8 +108,13 @@ def new_model(config: TaskConfig, head: Head, base: BaseModel) -> Any:
     except _UNREADABLE as error:
         raise ModelError(f"The model in '{folder}' cannot serve the task {head.task!r}: {error!s:.300}. Name another `--base`.") from error
     model.config.pad_token_id = head.tokenizer.pad_id
-    if config.bidirectional and not _reads_ahead(model):
+    if config.bidirectional and not reads_ahead(model):
         raise ModelError(f"'{base.name}' reads from left to right and cannot be told otherwise. Leave `bidirectional` out.")
+    if isinstance(head, Answer) and not reads_ahead(model):
+        raise ModelError(
+            f"'{base.name}' reads from left to right, and the first token, which stands for \"no answer\", would see nothing else. "
+            "Set `bidirectional=true`, or name an encoder with `--base`."
+        )
     if config.dropout and not any(hasattr(settings, name) for name in _INTO_RESIDUAL):
         use_dropout(model, config.dropout)
     if model.config.model_type == "bert" and pools_by_mean(folder) and isinstance(head, Classify | Score):
@@ -118,11 +125,24 @@ def new_model(config: TaskConfig, head: Head, base: BaseModel) -> Any:
 
 
 @torch.no_grad()
-def _reads_ahead(model: Any) -> bool:
-    """Whether the first token's state depends on the second."""
+def reads_ahead(model: Any) -> bool:
+    """Whether the first token's state depends on the second, as it does in the encoder of an encoder with a decoder."""
+    if model.config.is_encoder_decoder:
+        return True
     model.eval()
     one, other = (model.base_model(input_ids=torch.tensor([[1, second]])).last_hidden_state[0, 0] for second in (2, 3))
     return not torch.equal(one, other)
+
+
+def can_turn(config: TaskConfig, head: Head, base: BaseModel) -> bool:
+    """Whether the base reads from left to right, and in both directions where it is told to."""
+    if reads_ahead(new_model(config.model_copy(update={"bidirectional": False}), head, base)):
+        return False
+    try:
+        new_model(config.model_copy(update={"bidirectional": True}), head, base)
+    except ModelError:
+        return False
+    return True
 
 
 def num_positions(settings: Any) -> int:

@@ -1,6 +1,7 @@
 """Tagging: what is learnt of the tags of a row.
 
-Without transitions L = -sum_t log p(y_t | x); with them the negative log-likelihood of the whole row (`noria.train.heads.crf`).
+Without transitions the loss is that of one label (`noria.train.heads.classify`) for each token, with its class weights and its smoothing; with them
+it is the negative log-likelihood of the whole row (`noria.train.heads.crf`).
 """
 
 from collections.abc import Sequence
@@ -26,26 +27,42 @@ class Tag(Tagger):
 
     Args:
         crf: whether transitions are learnt.
+        smoothing: share of the target that is spread over all tags.
+        class_weights: what a token of each tag counts; empty: all alike. Both without transitions.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, wrap: Wrap, tags: Sequence[str], scheme: Scheme, crf: bool = False, stride: int = 64, with_kinds: bool = False
+        self,
+        tokenizer: Tokenizer,
+        wrap: Wrap,
+        tags: Sequence[str],
+        scheme: Scheme,
+        crf: bool = False,
+        stride: int = 64,
+        with_kinds: bool = False,
+        smoothing: float = 0.0,
+        class_weights: Sequence[float] = (),
     ) -> None:
         super().__init__(tokenizer, wrap, tags, scheme, None, stride, with_kinds)
-        self.crf = crf
+        self.crf, self.smoothing = crf, smoothing
+        self.class_weights = torch.tensor(class_weights) if class_weights else None
         self.transitions = Transitions(*map(torch.from_numpy, allowed_transitions(self.tags, scheme)))
 
     def settings(self) -> dict[str, Any]:
         return {"num_labels": len(self.tags), "id2label": dict(enumerate(self.tags)), "label2id": self._index}
 
     def weight(self, inputs: Sequence[Input]) -> float:
-        return float(sum(len(one.target) for one in inputs))
+        if self.class_weights is None:
+            return float(sum(len(one.target) for one in inputs))
+        return float(sum(self.class_weights[one.target].sum().item() for one in inputs))
 
     def loss(self, model: Any, inputs: Sequence[Input]) -> Loss:
         emissions = self._emissions(model, inputs)
         targets = [torch.tensor(one.target, dtype=torch.long, device=model.device) for one in inputs]
         if not self.crf:
-            return Loss(total=functional.cross_entropy(torch.cat(emissions), torch.cat(targets), reduction="sum"))
+            weights = None if self.class_weights is None else self.class_weights.to(model.device)
+            every = torch.cat(emissions), torch.cat(targets)
+            return Loss(total=functional.cross_entropy(*every, weight=weights, label_smoothing=self.smoothing, reduction="sum"))
         padded_emissions = torch.nn.utils.rnn.pad_sequence(emissions, batch_first=True)
         padded_targets = torch.nn.utils.rnn.pad_sequence(targets, batch_first=True)
         lengths = torch.tensor([len(target) for target in targets], device=model.device)

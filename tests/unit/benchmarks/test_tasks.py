@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -14,6 +15,12 @@ BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 def tasks(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(BENCHMARKS)
     return importlib.import_module("tasks")
+
+
+@pytest.fixture
+def methods(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module("sgd_methods")
 
 
 def test_each_set_has_its_own_settings(tasks: ModuleType) -> None:
@@ -29,17 +36,35 @@ def test_parts_of_one_commit_and_like_options_are_one_table(tasks: ModuleType, t
     first = tasks.parser().parse_args(["--data", "d", "--only", "tnews"])
     figures = tasks.figures_of("tnews", [{"test": 0.5, "dev": 0.6, "minutes": 1.0}, {"test": 0.7, "dev": 0.6, "minutes": 3.0}])
     assert (figures["tnews_mean"], figures["tnews_minutes"], figures["tnews_seed_1"]) == (0.6, 2.0, 0.7)
-    assert tasks.earlier(path, first, "abc") == {}
+    assert tasks.earlier(path, partial(tasks.command_of, first), "abc") == {}
     path.write_text(json.dumps({"commit": "abc", "command": tasks.command_of(first, figures), "figures": figures}))
     second = tasks.parser().parse_args(["--data", "d", "--only", "eprstmt"])
-    assert tasks.earlier(path, second, "abc") == figures
-    assert tasks.earlier(path, second, "abd") == {}
-    assert tasks.earlier(path, tasks.parser().parse_args(["--data", "d", "--seeds", "1"]), "abc") == {}
+    one_seed = tasks.parser().parse_args(["--data", "d", "--seeds", "1"])
+    assert tasks.earlier(path, partial(tasks.command_of, second), "abc") == figures
+    assert tasks.earlier(path, partial(tasks.command_of, second), "abd") == {}
+    assert tasks.earlier(path, partial(tasks.command_of, one_seed), "abc") == {}
     path.write_text(path.read_text().replace("abc", "abc+"))
-    assert tasks.earlier(path, second, "abc+") == {}
+    assert tasks.earlier(path, partial(tasks.command_of, second), "abc+") == {}
     both = figures | {"eprstmt_mean": 0.8}
     assert tasks.command_of(second, both) == "python benchmarks/tasks.py --data d --only eprstmt tnews --seeds 3"
     assert "--only" not in tasks.command_of(second, {f"{name}_mean": 1.0 for name in tasks.SETS})
+
+
+def test_methods_have_a_mean_and_a_spread_and_are_gathered(methods: ModuleType, tmp_path: Path) -> None:
+    runs = [{"call_exact": 0.5, "n": 60, "minutes": 8.0, "gigabytes": 2.0}, {"call_exact": 0.7, "n": 60, "minutes": 8.0, "gigabytes": 3.0}]
+    figures = methods.figures_of("lora", runs)
+    assert figures["lora_call_exact"] == pytest.approx(0.6)
+    assert figures["lora_call_exact_spread"] == pytest.approx(0.2)
+    assert [name for name in figures if name.endswith("_spread")] == ["lora_call_exact_spread"]
+    assert not [name for name in methods.figures_of("lora", runs[:1]) if name.endswith("_spread")]
+    options = methods.parser().parse_args(["--data", "d", "--only", "full", "--seeds", "2"])
+    command = methods.command_of(options, figures)
+    assert command == "python benchmarks/sgd_methods.py --data d --minutes 8 --only lora --seeds 2"
+    (tmp_path / "made.json").write_text(json.dumps({"commit": "abc", "command": command, "figures": figures}))
+    assert methods.earlier(tmp_path / "made.json", partial(methods.command_of, options), "abc") == figures
+    other = methods.parser().parse_args(["--data", "d", "--only", "full"])
+    assert methods.earlier(tmp_path / "made.json", partial(methods.command_of, other), "abc") == {}
+    assert "--only" not in methods.command_of(options, {f"{name}_minutes": 1.0 for name in methods.METHODS})
 
 
 @pytest.mark.parametrize(

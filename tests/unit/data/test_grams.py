@@ -1,13 +1,15 @@
 """Hashed windows are the windows themselves, only faster."""
 
 import random
+import tracemalloc
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noria.data import ngrams
-from noria.data.grams import UnitWindows, character_grams, character_windows, units
+from noria.data.grams import NUM_KEPT_POWERS, UnitWindows, character_grams, character_windows, units
 
 TEXT = st.text(alphabet=st.sampled_from("ab 好天，.Ａ\n水"), max_size=60)
 
@@ -39,3 +41,12 @@ def test_a_passage_has_the_same_hashes_wherever_it_stands(size: int) -> None:
     assert alone.hashes(size).tolist() == inside.hashes(size).tolist()[2:-1]
     assert inside.window(2, size) == " ".join(passage[:size])
     assert len(alone.hashes(21)) == 0
+
+
+def test_a_long_text_leaves_nothing_behind() -> None:
+    text = "ab" * NUM_KEPT_POWERS
+    expected = character_windows("abababab", 5).tolist()
+    tracemalloc.start()
+    assert np.array_equal(character_windows(text, 5), np.resize(expected[:2], len(text) - 4))
+    assert tracemalloc.get_traced_memory()[0] < 20 * NUM_KEPT_POWERS
+    tracemalloc.stop()

@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from noria.data import jaccard, ngrams
 from noria.data.grams import character_grams
@@ -17,6 +18,7 @@ from noria.data.minhash import (
     near_duplicates,
     promising,
     proposed_pairs,
+    remembered,
     signature,
 )
 from noria.testing.documents import MAKERS, copied
@@ -84,6 +86,19 @@ def test_pairs_of_many_bands_take_the_memory_of_one() -> None:
     tracemalloc.stop()
     assert pairs.tolist() == [[2 * n, 2 * n + 1] for n in range(num_documents // 2)]
     assert peak < 120 * num_documents
+
+
+def test_what_was_asked_for_last_is_remembered_up_to_so_many_bytes() -> None:
+    made: list[int] = []
+
+    def grams_of(number: int) -> NDArray[np.uint64]:
+        made.append(number)
+        return np.full(number, number, np.uint64)
+
+    grams = remembered(grams_of, max_bytes=8 * 10)
+    for number in (1, 2, 3, 4, 1, 11, 2, 5, 1, 2, 4):  # the first four fit in, 11 never does, and 5 takes the place of 3 and 4
+        assert grams(number).tolist() == [number] * number
+    assert made == [1, 2, 3, 4, 11, 5, 4]
 
 
 def test_nothing_is_proposed_where_nothing_is() -> None:

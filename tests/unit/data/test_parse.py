@@ -29,6 +29,30 @@ def test_chinese_in_the_usual_encodings(encoding: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "早餐七点开始，地点在水车旁边的餐厅。" * 20,
+        "Breakfast begins at seven, in the room beside the wheel. " * 20,
+        "Breakfast begins at seven, in the café beside the wheel. " * 20,
+    ],
+)
+def test_a_stray_byte_costs_itself_only(text: str) -> None:
+    for broken in (text.encode() + b"\xe6", b"a\xff" + text.encode(), text.encode()[:300] + b"\xff" + text.encode()[300:]):
+        assert parse(Path("a.txt"), broken).text == broken.decode("utf-8", "replace")
+    others = b"The house.\xe5\xae\xe4\xbd\x8f\xe4\xba\x86" + text.encode()  # in GB 18030 other ideographs
+    assert parse(Path("a.txt"), others).text == others.decode("utf-8", "replace")
+    few = "A few words of Chinese (早餐七点开始) in what is English else. ".encode("gb18030") + b"It begins at seven. " * 2000
+    assert parse(Path("a.txt"), few).text == few.decode("gb18030")
+
+
+def test_an_apostrophe_and_the_letter_behind_it_are_no_ideograph() -> None:
+    with pytest.raises(DataError, match="not UTF-8"):
+        parse(Path("a.txt"), "The guest’s room isn’t far from the hotel’s garden, and it’s quiet there. ".encode("cp1252") * 100)
+    traditional = "這座水車已經轉了八百年，村裡沒有人記得哪一天聽不見它的聲音。"
+    assert parse(Path("a.txt"), traditional.encode("gb18030")).text == traditional
+
+
+@pytest.mark.parametrize(
     ("name", "data", "reason"),
     [
         ("a.txt", b"\xff\xfeabc", "begins as UTF-16"),

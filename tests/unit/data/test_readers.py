@@ -1,6 +1,10 @@
 """Every kind of file becomes documents; of a broken one, what can be read, and the reason for the rest."""
 
+import gzip
+import io
 import json
+import random
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -13,8 +17,10 @@ from hypothesis import strategies as st
 from noria.data import Document, open_corpus, split_of
 from noria.data.corpus import EVALUATION, passed_over_sentence
 from noria.data.documents import Unread
+from noria.data.parse import MAX_FILE_BYTES
 from noria.data.parser import Parser
-from noria.data.readers import TextLimits, Track, read_documents
+from noria.data.readers import MAX_ROW_BYTES, READERS, TextLimits, Track, read_documents
+from noria.data.web_archive import MAX_HEADER_BYTES
 from noria.data.wiki import MAX_PAGE_BYTES
 from noria.errors import DataError, DependencyError
 from noria.testing import corpus_files as files
@@ -66,6 +72,57 @@ def test_half_a_character_in_a_row_is_replaced(read: Read, tmp_path: Path) -> No
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "half \\ud83d"}\n{"text": "whole \\ud83d\\ude00"}\n', encoding="utf-8")
     assert [d.text for d in read(path)[0]] == ["half \ufffd", "whole \U0001f600"]
+    half = {name: f"{name} \ud83d" for name in ("text", "id", "source", "url", "license", "language")}
+    path.write_text(json.dumps(half) + "\n" + json.dumps({**half, "text": 3}), encoding="utf-8")
+    documents, unread = read(path)
+    whole = {name: f"{name} \ufffd" for name in half}
+    assert documents == [Document(**{**whole, "source": str(path)}, origin=whole["source"])]
+    assert "source \ufffd" in unread[0].text
+
+
+def test_of_a_row_that_is_too_long_the_beginning_is_set_aside(read: Read, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"text": "' + b"x" * (MAX_ROW_BYTES + 100) + b'"}\n{"text": "two"}\n', 1))
+    documents, unread = read(path)
+    assert [(d.text, d.id) for d in documents] == [("two", f"{path}:2")]
+    assert [(u.place, u.reason, len(u.text)) for u in unread] == [("line 1", f"It is longer than {MAX_ROW_BYTES:,} bytes.", 10_000)]
+
+
+class Counted(io.BytesIO):
+    """A stream that knows how much was read of it, and the most at once."""
+
+    most = whole = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return self._counted(super().read(size))
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        return self._counted(super().readline(size))
+
+    def __next__(self) -> bytes:
+        return self._counted(super().__next__())
+
+    def _counted(self, data: bytes) -> bytes:
+        self.most = max(self.most, len(data))
+        self.whole += len(data)
+        return data
+
+
+@needs("pyarrow")
+def test_a_large_row_group_is_not_read_at_once(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "a.parquet"
+    texts = [random.Random(n).randbytes(10_000).hex() for n in range(300)]
+    pq.write_table(pa.table({"text": texts}), path, write_batch_size=10, use_dictionary=False)
+    stream = Counted(path.read_bytes())
+    with Parser() as parser:
+        rows = READERS[".parquet"](path, stream, parser)
+        assert next(rows).text == texts[0]
+        assert stream.most <= 1 << 20
+        assert stream.whole < 0.6 * path.stat().st_size
+        assert len(list(rows)) == 299
 
 
 @needs("pyarrow")
@@ -191,6 +248,13 @@ def test_what_is_written_around_a_quotation_is_kept(read: Read, tmp_path: Path, 
     assert documents[0].text == f"Re: it\n\n{own}"
 
 
+def test_a_line_of_blanks_takes_no_time(read: Read, tmp_path: Path) -> None:
+    path = reply(tmp_path, f"{' ' * 1_000_000}\nAt noon.")
+    began = time.process_time()
+    assert read(path)[0][0].text == "Re: it\n\nAt noon."
+    assert time.process_time() - began < 2
+
+
 def test_quotations_of_a_page_in_a_message(read: Read, tmp_path: Path) -> None:
     page = f"<p>{ENGLISH}</p><blockquote>When?<blockquote>So?</blockquote>And?</blockquote><p>{CHINESE}</p><BLOCKQUOTE class=cite>never closed"
     assert read(reply(tmp_path, page, "html"))[0][0].text == f"Re: it\n\n{ENGLISH}\n\n{CHINESE}"
@@ -203,6 +267,17 @@ def test_a_message_that_is_nested_too_deeply_costs_itself_only(read: Read, tmp_p
     documents, unread = read(path)
     assert [d.id for d in documents] == ["1@example.org", "2@example.org"]
     assert unread[0].reason == "It is nested too deeply."
+
+
+def test_a_mailbox_of_one_line_is_not_read_at_once(tmp_path: Path) -> None:
+    path, piece = tmp_path / "a.mbox", 1 << 20
+    long = f"Subject: long\n\n{'x' * (piece - 1)} \nFrom here on\n\n{' ' * piece}From eve@a.example {'y' * piece}\n\n"
+    stream = Counted(f"From ada@a.example Mon\n{long}{files.MAILBOX}".encode())
+    with Parser() as parser:
+        items = list(READERS[".mbox"](path, stream, parser))
+    assert stream.most <= piece
+    assert [item.id for item in items if isinstance(item, Document)] == [f"{path}:1", "1@example.org", "2@example.org"]
+    assert items[0].text == long.removeprefix("Subject: ").strip()
 
 
 @needs("trafilatura")
@@ -245,6 +320,29 @@ def test_web_archive(read: Read, tmp_path: Path, name: str) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
     documents, unread = read(path)
     assert len(unread) <= 1
+
+
+@needs("warcio", "trafilatura")
+@pytest.mark.parametrize("header", ["WARC-Target-URI: " + "x" * MAX_HEADER_BYTES, "a: b\r\n" * (MAX_HEADER_BYTES // 6 + 1)], ids=["long", "many"])
+def test_headers_without_an_end_are_not_read_into_memory(read: Read, tmp_path: Path, header: str) -> None:
+    path = tmp_path / "a.warc.gz"
+    files.warc(path, {"https://wheels.example/1": files.PAGE}, True)
+    path.write_bytes(path.read_bytes() + gzip.compress(f"WARC/1.1\r\nWARC-Type: response\r\n{header}\r\n\r\n".encode(), 1))
+    documents, unread = read(path)
+    assert len(documents) == 1
+    assert [u.reason for u in unread] == [f"The headers of a record of it are longer than {MAX_HEADER_BYTES:,} bytes."]
+
+
+@needs("warcio", "trafilatura")
+def test_a_page_that_is_too_long_costs_itself_only(read: Read, tmp_path: Path) -> None:
+    path = tmp_path / "a.warc"
+    files.warc(path, {"https://wheels.example/1": "x" * MAX_FILE_BYTES, "https://wheels.example/2": files.PAGE}, False)
+    tracemalloc.start()
+    documents, unread = read(path)
+    assert tracemalloc.get_traced_memory()[1] < MAX_FILE_BYTES / 4
+    tracemalloc.stop()
+    assert [d.url for d in documents] == ["https://wheels.example/2"]
+    assert [(u.place, u.text) for u in unread] == [("record 1", "https://wheels.example/1")]
 
 
 @pytest.mark.parametrize(
@@ -291,6 +389,20 @@ def test_a_long_text_in_one_line_and_any_encoding(tmp_path: Path, encoding: str,
         pieces = list(read_documents(path, parser, Track(), TextLimits(max_whole_bytes=1 << 20)))
     assert all(isinstance(piece, Document) for piece in pieces)
     assert "".join(piece.text for piece in pieces) == whole
+
+
+def test_of_a_long_text_the_pieces_that_are_not_in_its_encoding_are_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    good = f"{ENGLISH * 30}\n{CHINESE * 100}\n\n"
+    stray = good.encode().replace("水车".encode(), b"\xff\x8d", 1)
+    path.write_bytes((good * 250).encode() + stray + "在每一行中。".encode("gb18030") * 300 + b"\n\n" + good.encode())
+    with Parser() as parser:
+        pieces = list(read_documents(path, parser, Track(), TextLimits(max_whole_bytes=1000, piece_characters=2000)))
+    documents = [piece for piece in pieces if isinstance(piece, Document)]
+    assert [d.text for d in documents] == [good] * 250 + [stray.decode("utf-8", "replace"), good]
+    assert [(p.place, p.reason) for p in pieces if isinstance(p, Unread)] == [
+        ("piece 252", "It is not UTF-8, as what stands before it is. Save it as UTF-8.")
+    ]
 
 
 def test_a_track_knows_how_far_it_is(tmp_path: Path) -> None:

@@ -52,6 +52,23 @@ def test_labels_that_can_be_said_are_not(tmp_path: Path, train: Any, dev: Any, s
     assert [row.model_dump(exclude_defaults=True, mode="json") for row in read] == [*train, *dev]
 
 
+NONE, X = {"tokens": ["a"], "tags": ["O"]}, {"tokens": ["a"], "tags": ["B-X"]}
+
+
+@pytest.mark.parametrize(
+    ("task", "train", "dev", "told"),
+    [
+        ("classify", [ONE[0]], [ONE[0]], "train.jsonl' has one label only, 'x'"),
+        ("classify", [{"text": "a", "label": []}], [{"text": "a", "label": []}], "train.jsonl' has no label"),
+        ("tag", [NONE], [NONE], "train.jsonl' has no tag but 'O'"),
+        ("tag", [NONE, X], [NONE], "dev.jsonl' has no tag but 'O'"),
+    ],
+)
+def test_where_there_is_nothing_to_tell_apart_no_method_is_asked(tmp_path: Path, task: Task, train: Any, dev: Any, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        check(tmp_path, task, train, dev)
+
+
 def test_the_evaluation_file_is_held_to_the_scheme_of_the_training_file(tmp_path: Path) -> None:
     train = [{"tokens": ["a", "b", "c", "d"], "tags": ["B-X", "I-X", "E-X", "S-X"]}]
     with pytest.raises(DataError, match=r"dev.jsonl' line 1: `tags\[2\]` is 'O' after 'I-X', which IOBES does not allow"):
@@ -66,11 +83,20 @@ def test_the_evaluation_file_is_held_to_the_scheme_of_the_training_file(tmp_path
         ("classify", {"text": "a", "text_pair": "", "label": "x"}, "text_pair"),
         ("tag", {"tokens": ["a", ""], "tags": ["O", "O"]}, r"tokens\[1\]"),
         ("summarize", {"text": "a", "target": " "}, "target"),
+        ("chat", {"messages": [{"role": "user", "content": " "}, {"role": "assistant", "content": "x"}]}, r"messages\[0\].content"),
+        ("tools", {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}]}, r"messages\[1\].content"),
     ],
 )
 def test_empty_fields_are_refused(tmp_path: Path, task: Task, row: dict[str, Any], field: str) -> None:
     with pytest.raises(DataError, match=rf"line 1: field `{field}` is empty"):
         read_file(file(tmp_path / "rows.jsonl", [row]), task)
+
+
+def test_a_call_says_nothing_and_an_answer_that_is_not_learnt_may_be_empty(tmp_path: Path) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}, {"role": "user", "content": "b"}]
+    row = {"messages": [*said, {"role": "assistant", "content": None, "tool_calls": [call], "train": True}]}
+    assert len(read_file(file(tmp_path / "rows.jsonl", [row]), "tools").rows) == 1
 
 
 def test_white_space_may_be_a_token_and_a_row_may_have_no_label(tmp_path: Path) -> None:

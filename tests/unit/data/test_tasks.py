@@ -108,7 +108,7 @@ def chat(*messages: dict[str, Any], **rest: Any) -> dict[str, Any]:
         ("thumbs", {"prompt": "a", "completion": [USER], "label": True}, "must have the role 'assistant'"),
         ("thumbs", {"prompt": [], "completion": "b", "label": True}, r"field `prompt` is \[\]"),
         ("preference", {"prompt": "a", "chosen": "b", "rejected": "b"}, "`chosen` and `rejected` are the same"),
-        ("classify", {"text": "a", "label": 3}, "field `label.* is 3"),
+        ("classify", {"text": "a", "label": 3.5}, "field `label.* is 3.5"),
         ("tag", {"tokens": ["a", "b"], "tags": ["O"]}, "`tags` has 1 values for 2 `tokens`"),
         ("tag", {"tokens": ["a"], "tags": ["PER"]}, r"field `tags\[0\]` is 'PER'"),
         ("answer", {"question": "q", "context": "abc", "answers": {"text": ["b"], "answer_start": [2]}}, "is 2, but 'b' does not stand there"),
@@ -171,3 +171,15 @@ def test_reading_is_one_row_at_a_time(tmp_path: Path) -> None:
     rows = read_task(write_rows(tmp_path / "a.jsonl", GOOD["corpus"] * 3), "corpus")
     assert isinstance(next(rows), Example)
     assert len(list(rows)) == 2
+
+
+def test_a_whole_number_is_a_label_as_it_is_written(tmp_path: Path) -> None:
+    rows = [{"text": "a", "label": 0}, {"text": "b", "label": [1, "x"]}]
+    read = [row.to_row()["label"] for row in read_task(write_rows(tmp_path / "a.jsonl", rows), "classify")]
+    assert read == ["0", ("1", "x")]
+
+
+@pytest.mark.parametrize(("label", "told"), [(True, 'write "true"'), ([1.5], 'write "1.5"'), ({"a": 1}, "valid string")])
+def test_what_is_no_label_is_told_what_to_write(tmp_path: Path, label: Any, told: str) -> None:
+    with pytest.raises(DataError, match=f"line 1: field `label.*{told}"):
+        check_task(write_rows(tmp_path / "a.jsonl", [{"text": "a", "label": label}]), "classify")

@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from sklearn.metrics import cohen_kappa_score
@@ -43,7 +44,10 @@ def test_a_preference_for_an_answer_counts_and_both_orders_are_asked() -> None:
 def test_a_chinese_request_is_judged_in_chinese() -> None:
     judge = ScriptedGenerator([says("tie"), says("tie")])
     assert judged(judge, Pair(id="a", group="a", request="早餐几点开始？", model="七点。", against="八点。")).better == "tie"
-    assert judge.requests[0].messages[-1].content.startswith("[请求]\n早餐几点开始？\n\n[回答 A]")
+    asked = judge.requests[0]
+    assert asked.messages[-1].content.startswith("[请求]\n早餐几点开始？\n\n[回答 A]")
+    most = cast(Any, asked.response_schema)["properties"]["reason"]["maxLength"]
+    assert asked.max_tokens >= 1.9 * most + 20, "a character takes two tokens, and the verdict stands behind the reason"
 
 
 def test_what_has_no_end_is_a_tie_and_counted_as_unread() -> None:
@@ -112,6 +116,19 @@ def test_sheets_are_blind_and_read_back_without_a_key(tmp_path: Path) -> None:
         write_sheet(PAIRS, tmp_path / "sheet.csv")
     with pytest.raises(DataError, match="there is no pair"):
         read_sheet(tmp_path / "sheet.csv", [pair.model_copy(update={"against": "others"}) for pair in PAIRS])
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "utf-8"])
+def test_a_sheet_that_excel_saved_in_its_own_letters_is_read(tmp_path: Path, encoding: str) -> None:
+    pairs = [Pair(id=str(n), group=str(n), request=f"几点“开始”，第{n}个？", model="good 七点。", against="八点\n半。") for n in range(9)]
+    write_sheet(pairs, tmp_path / "sheet.csv")
+    fill(tmp_path / "sheet.csv", "good")
+    text = (tmp_path / "sheet.csv").read_text(encoding="utf-8-sig")
+    (tmp_path / "sheet.csv").write_bytes(text.encode(encoding))
+    assert set(read_sheet(tmp_path / "sheet.csv", pairs).values()) == {"model"}
+    (tmp_path / "sheet.csv").write_bytes(text.encode("utf-16"))
+    with pytest.raises(DataError, match="saved as UTF-16. Save the sheet as CSV"):
+        read_sheet(tmp_path / "sheet.csv", pairs)
 
 
 @pytest.mark.parametrize("hostile", ['=HYPERLINK("http://x")', "+1", "-1", "@cmd", 'a,"b"\nc', "\ttab"])

@@ -197,6 +197,20 @@ def test_a_chat_file_is_a_suite_of_its_decisions() -> None:
     assert [item.id for item in chat_suite(Path("held.jsonl"), "heldout", max_items=4).items] == ["1:2", "3:6", "6:2", "8:6"]
 
 
+def test_a_reply_of_a_chat_file_is_worth_its_overlap_with_the_one_there() -> None:
+    """Where any reply is right, all models are equally good."""
+    replies = {"Hi": "Good evening, welcome.", "Hm": "Good evening.", "Oh": "晚上好，欢迎光临！", "2": "How many?"}
+    rows = [{"messages": [{"role": "user", "content": said}, {"role": "assistant", "content": reply}]} for said, reply in replies.items()]
+    Path("chat.jsonl").write_text("".join(json.dumps({**row, "tools": [BOOK.to_openai()]}) + "\n" for row in rows))
+    suite = chat_suite(Path("chat.jsonl"), "chat", task="chat")
+    run = run_suite(suite, Desk())
+    assert {r.id: r.value for r in run.results} == {"1:1": 1.0, "2:1": pytest.approx(0.8), "3:1": 0.0, "4:1": 0.0}  # a call is no reply
+    assert (run.kind, run.metric("replies"), run.metric("token_f1")) == ("score", 0.75, pytest.approx(0.45))
+    chinese, english = suite.items[2], suite.items[0]
+    assert item_request(chinese).max_tokens >= 2 * len(chinese.reference) > item_request(english).max_tokens / 2
+    assert (chat_suite(Path("chat.jsonl"), "chat").kind, run_suite(chat_suite(Path("chat.jsonl"), "chat"), Desk()).mean) == ("pass", 0.75)
+
+
 def test_an_answer_is_cut_where_it_settles_the_item() -> None:
     reply = {"reply": {"not_call": True}}
     suite = written(line("a", "Hello"), line("b", "Hello", expect=reply), line("c", "Hello", expect={"reply": {"contains": ["welcome"]}}))

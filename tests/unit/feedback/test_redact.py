@@ -3,12 +3,13 @@
 import json
 import time
 from datetime import date, datetime
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noria.data.personal import luhn, resident_id
+from noria.data.personal import Span, luhn, resident_id, without_overlaps
 from noria.feedback import FeedbackConfig, PersonalData, Redactor
 from noria.schema import Message, ToolCall
 
@@ -39,6 +40,14 @@ def redacted(text: str) -> str:
         ("card 4111 1111 1111 1111 ok", "card <CARD_1> ok"),
         ("卡号4111111111111111谢谢", "卡号<CARD_1>谢谢"),
         ("pay to DE89 3704 0044 0532 0130 00 now", "pay to <IBAN_1> now"),
+        ("月租￥3500 13812345678 张先生", "月租￥3500 <PHONE_1> 张先生"),
+        ("￥350 138 1234 5678，￥3500,13912345678", "￥350 <PHONE_1>，￥3500,<PHONE_2>"),
+        ("押金￥100,138-0013-8000", "押金￥100,<PHONE_1>"),
+        ("$350 202-555-0143", "$350 <PHONE_1>"),
+        ("13812345678元旦放假，13912345678块", "<PHONE_1>元旦放假，<PHONE_2>块"),
+        ("(010)62345678元旦放假", "<PHONE_1>元旦放假"),
+        ("１３８１２３４５６７８，即138-1234-5678", "<PHONE_1>，即<PHONE_1>"),
+        ("身份证１１０１０５１９４９１２３１００２Ｘ。", "身份证<ID_NUMBER_1>。"),
         ("from 192.168.10.4 and 2001:db8:0:1::17", "from <IP_1> and <IP_2>"),
     ],
 )
@@ -53,7 +62,7 @@ def test_personal_data_go(text: str, becomes: str) -> None:
         "2026年3月4日18点30分，3月5号",
         "from 2026-03-04 to 2026-03-08 18:30-20:15",
         "$1,250,000.00, €12.50, ￥1234567.89, 12500000 yuan, 1,000,000 dollars",
-        "共计1280000元",
+        "共计1280000元，￥3 500 000，$ 1 234 567.50, €1.234.567,89, 1,234,567,890.12 USD, $12345678901",
         "room 512 for 4 guests, 123456 points, code 99",
         "bookings 1 22 333 4444 and 55555",
         "version 1.2.3, section 4.5.6",
@@ -141,6 +150,24 @@ def test_only_what_is_asked_for_is_redacted() -> None:
     assert Redactor(FeedbackConfig(redact=("url",))).conversation().text(text).startswith("ada@")
     assert "<URL_1>" in Redactor(FeedbackConfig(redact=("email", "url"))).conversation().text("see https://example.com/a?b=1")
     assert Redactor(FeedbackConfig(redact=())).conversation().text(text) == text
+
+
+SPAN = st.builds(lambda start, length: Span(start, start + length, "phone"), st.integers(0, 40), st.integers(1, 9))
+
+
+@given(st.lists(SPAN, max_size=12))
+def test_of_spans_that_overlap_the_longer_one_stays(spans: list[Span]) -> None:
+    kept = without_overlaps(spans)
+    assert all(left.end <= right.start for left, right in pairwise(kept))
+    for gone in set(spans) - set(kept):
+        assert any(gone.start < k.end and k.start < gone.end and k.end - k.start >= gone.end - gone.start for k in kept)
+
+
+def test_many_spans_are_told_apart_at_once() -> None:
+    spans = [Span(20 * n, 20 * n + 11, "phone") for n in range(20_000)]
+    began = time.process_time()
+    assert without_overlaps(reversed(spans)) == tuple(spans)
+    assert time.process_time() - began < 2
 
 
 def test_ordinary_texts_are_passed_over_quickly() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from noria.errors import ConfigError, DataError, ModelError
 from noria.evaluate.counted import Counted
-from noria.lifecycle.race import race, refuse_wrong
+from noria.lifecycle.race import RUNNERS, asking_seconds, num_rows, race, refuse_wrong
 from noria.lifecycle.standing import Standing
 from noria.train.task import Tuned
 
@@ -18,7 +18,9 @@ Scores = Mapping[str, tuple[float, ...]]
 """What each method scores in its rounds."""
 
 
-def raced(out: Path, scores: Scores, failing: Mapping[str, Exception] | None = None, request: dict[str, Any] = REQUEST) -> tuple[Tuned, list[str]]:
+def raced(
+    out: Path, scores: Scores, failing: Mapping[str, Exception] | None = None, request: dict[str, Any] = REQUEST, asking: float = 0.0
+) -> tuple[Tuned, list[str]]:
     made: dict[Path, float] = {}
 
     def make(method: str, minutes: float, folder: Path) -> Tuned:
@@ -37,7 +39,7 @@ def raced(out: Path, scores: Scores, failing: Mapping[str, Exception] | None = N
         return Standing(metric="accuracy", counted=Counted.passed("accuracy", right), groups=[str(place) for place in range(100)])
 
     said: list[str] = []
-    return race(list(scores), 3.0, request, out, make, ask, said.append), said
+    return race(list(scores), 3.0, request, out, make, ask, said.append, lambda _: asking), said
 
 
 def test_the_better_half_goes_on_and_the_best_measured_folder_is_kept(tmp_path: Path) -> None:
@@ -68,6 +70,49 @@ def test_a_race_on_another_base_is_another_race(tmp_path: Path) -> None:
     raced(tmp_path / "out", {"head": (0.5,), "lora": (0.9,)})
     with pytest.raises(ConfigError, match="`--base` was None and is 'b'"):
         raced(tmp_path / "out", {"head": (0.5,), "lora": (0.9,)}, request={"settings": {"--base": "b"}, "files": []})
+
+
+def test_all_rounds_with_their_asking_take_the_minutes_given(tmp_path: Path) -> None:
+    """Methods that run once have their share of the first round, and leave the later ones to the others."""
+    scores = {"retrieval": (0.9,), "head": (0.6,), "lora": (0.8,), "full": (0.7,)}
+    raced(tmp_path / "out", scores, asking=9.0)
+    rounds = json.loads((tmp_path / "out" / "race.json").read_text())["rounds"]
+    assert [[(lap["method"], lap["minutes"]) for lap in laps] for laps in rounds] == [
+        [("retrieval", 0.225), ("head", 0.225), ("lora", 0.225), ("full", 0.225)],
+        [("retrieval", 0.225), ("lora", 1.35)],
+    ]
+    assert 60 * (4 * 0.225 + 1.35) + 5 * 9 == 60 * 3.0  # `raced` gives three minutes
+    raced(tmp_path / "short", scores, asking=90.0)
+    [first, _] = json.loads((tmp_path / "short" / "race.json").read_text())["rounds"]
+    assert [lap["minutes"] for lap in first] == [pytest.approx(0.2 * 1.5 / 4)] * 4
+
+
+@pytest.mark.parametrize(
+    ("task", "minutes", "rows"),
+    [("classify", 20.0, 300), ("classify", 2.0, 32), ("chat", 20.0, 40), ("tools", 20.0, 160), ("score", 20.0, 300), ("chat", 0.1, 30)],
+)
+def test_as_many_rows_are_asked_as_leave_time_to_train(task: str, minutes: float, rows: int) -> None:
+    assert num_rows(task, {method: {} for method in RUNNERS[task]}, minutes) == rows
+
+
+def test_votes_and_thoughts_take_their_time() -> None:
+    once = asking_seconds("classify", "prompting", 10)
+    assert asking_seconds("classify", "prompting", 10, {"votes": 5}) == 5 * once
+    assert asking_seconds("classify", "prompting", 10, {"votes": 5, "thought": True}) > 10 * once
+    assert asking_seconds("classify", "head", 10) == asking_seconds("chat", "retrieval", 10) == 0.0
+    methods = {"prompting": {"votes": 5}}
+    assert num_rows("classify", methods, 10.0) < num_rows("classify", {"prompting": {}}, 10.0)
+
+
+def test_a_method_is_called_worse_where_it_is_so_among_all_that_are_tested(tmp_path: Path) -> None:
+    """Six rows of a hundred are found by one test (p 0.03), and are not the worst of five."""
+    near = {"lora": (0.9,), "full": (0.84,)}
+    raced(tmp_path / "two", near)
+    assert json.loads((tmp_path / "two" / "race.json").read_text())["against_the_best"]["full"]["worse"]
+    raced(tmp_path / "more", {**near, "head": (0.85,), "contrast": (0.85,), "retrieval": (0.85,), "prompting": (0.1,)})
+    told = json.loads((tmp_path / "more" / "race.json").read_text())["against_the_best"]
+    assert told["full"]["p"] < 0.05 < told["full"]["p_holm"]
+    assert [method for method, one in told.items() if one["worse"]] == ["prompting"]
 
 
 OWN: dict[str, dict[str, Any]] = {"retrieval": {"encoder": "e"}, "head": {"layers": 9}, "lora": {"layers": 9, "rank": 4}}

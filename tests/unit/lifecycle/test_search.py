@@ -16,8 +16,9 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from noria.errors import ConfigError, ModelError
 from noria.lifecycle.search import LOOK_AGAIN_SECONDS, search
-from noria.lifecycle.search_space import Space, space_of
+from noria.lifecycle.search_space import Space, space_of, space_of_writing
 from noria.store import claim
+from noria.train import TuneConfig
 from noria.train.methods import learning_parameters, num_learning, with_method
 from noria.train.task import Report, Tuned, Watch
 from noria.train.task_config import TaskConfig
@@ -368,3 +369,22 @@ def test_the_default_is_in_every_range_and_no_draw_is_out_of_bounds() -> None:
 def test_a_search_that_could_draw_nothing_is_refused() -> None:
     with pytest.raises(ConfigError, match="nothing to draw for `--method head`"):
         space(TaskConfig(method="head"))
+
+
+def test_a_decoder_that_may_read_in_both_directions_is_tried_so() -> None:
+    drawn = {task: space_of(TaskConfig(), task, 10**6, turns=True) for task in ("classify", "tag", "answer")}
+    assert {task for task, made in drawn.items() if "bidirectional" in made.ranges} == {"classify", "tag"}
+    assert drawn["tag"].default["bidirectional"] is False
+    assert "bidirectional" not in space(TaskConfig(), "tag").ranges
+
+
+@pytest.mark.parametrize("settings", [{"label_smoothing": 0.1}, {"class_weights": "balanced"}])
+def test_transitions_are_not_drawn_beside_what_they_do_not_heed(settings: Any) -> None:
+    assert "crf" not in space(TaskConfig(crf=False, **settings), "tag").ranges
+
+
+@pytest.mark.parametrize(("method", "drawn"), [("lora", {"rank"}), ("full", set[str]()), ("prompt", set[str]())])
+def test_what_is_drawn_for_a_model_that_writes(method: Any, drawn: set[str]) -> None:
+    made = space_of_writing(TuneConfig(method=method), "rewrite")
+    assert made.ranges.keys() == {"learning_rate", "batch_tokens", "weight_decay", "warmup"} | drawn
+    assert TuneConfig(method=method, **made.default) == TuneConfig(method=method, learning_rate=made.default["learning_rate"])

@@ -9,9 +9,11 @@ import pytest
 
 from noria.data import AnswerExample, ChatExample, ClassifyExample
 from noria.data.examples import Answers
-from noria.errors import DataError
+from noria.data.task_checks import TaskFile
+from noria.errors import ConfigError, DataError
+from noria.lifecycle.adapt_untrained import _most, _standing, refuse_shares_of_one
 from noria.lifecycle.cases import CaseBook, cases_of
-from noria.lifecycle.untrained import CaseGenerator, CasesFile, Untrained, fitting
+from noria.lifecycle.untrained import CaseGenerator, CasesFile, Untrained, UntrainedConfig, fitting, placed
 from noria.schema import GenerationRequest, Message, ToolCall
 from noria.testing.scripted import ScriptedGenerator
 from noria.train.sentences import SentenceEncoder
@@ -122,7 +124,7 @@ def test_an_answer_is_found_in_its_text() -> None:
     rows = [AnswerExample(question="Who pays?", context="The guest pays.", answers=Answers(text=("The guest",), answer_start=(0,)))]
     one = untrained(['{"answer":"lake"}', '{"answer":""}'], rows=rows, task="answer", labels=())
     said = list(one.predictions([AnswerExample(question="Where?", context="By the lake."), AnswerExample(question="When?", context="By the lake.")]))
-    assert said == [{"answer": "lake", "start": 7, "score": 1.0}, {"answer": "", "start": 0, "score": 1.0}]
+    assert said == [{"answer": "lake", "start": 7, "score": 1.0}, {"answer": "", "start": -1, "score": 1.0}]
 
 
 @pytest.mark.parametrize(
@@ -137,6 +139,71 @@ def test_an_answer_without_an_end_does_not_say_that_there_is_none(said: list[str
     rows = [AnswerExample(question="Who pays?", context="The guest pays.", answers=Answers(text=("The guest",), answer_start=(0,)))]
     [found] = untrained(said, rows=rows, task="answer", labels=(), votes=3).predictions([AnswerExample(question="Where?", context="By the lake.")])
     assert (found["answer"], found["score"]) == (answer, pytest.approx(sure, abs=1e-4))
+
+
+def test_a_thought_in_chinese_has_room_and_the_answer_behind_it_too() -> None:
+    """SmolLM2 takes two tokens for a character: with less, every thought is cut, and asked again without it."""
+    for chinese in (False, True):
+        one = untrained(['{"thought": "", "label": "card"}'], thought=True, chinese=chinese)
+        list(one.predictions([ClassifyExample(text="card")]))
+        [asked] = cast(ScriptedGenerator, one.generator).requests
+        most = cast(Any, asked.response_schema)["properties"]["thought"]["maxLength"]
+        assert asked.max_tokens >= 150 + most * (1.9 if chinese else 0.25)
+
+
+def test_a_text_longer_than_the_model_is_named() -> None:
+    one = untrained(lambda _: '{"label": "card"}')
+    cast(ScriptedGenerator, one.generator).context_tokens = 1000
+    rows = [ClassifyExample(text="card"), ClassifyExample(text="card " * 2000)]
+    said = placed(one.predictions(rows), ["'dev.jsonl' line 1", "'dev.jsonl' line 7"])
+    assert next(said)["label"] == "card"
+    with pytest.raises(DataError, match=r"'dev.jsonl' line 7: 2\d+ tokens, .* than the 1000 .* Shorten the row"):
+        next(said)
+
+
+STRANGE = [*ROWS, ClassifyExample(text="a card with a towel in the room of money", label="out_of_scope")]
+
+
+def test_texts_of_no_label_are_told_by_their_share_of_the_votes() -> None:
+    rows = [*ROWS, ClassifyExample(text="card card", label="card"), ClassifyExample(text="pay pay", label="pay")]
+    one = untrained(rows=rows, method="retrieval", num_examples=4)
+    texts = ["lost card", "card lost lost", "pay", "pay money money", "card pay", "money card pay lost"]
+    labels = ["card", "card", "pay", "pay", "out_of_scope", "out_of_scope"]
+    held = {line: ClassifyExample(text=text, label=label) for line, (text, label) in enumerate(zip(texts, labels, strict=True), 1)}
+    held_out = TaskFile(path=Path("dev.jsonl"), rows=held)
+    found, file = _standing(one, None, held_out, 100, lambda *_: None)
+    assert 0.5 < file.threshold < 1
+    one.file = file
+    said = [cast(Any, told)["label"] for told in one.predictions(list(held.values()))]
+    assert "out_of_scope" in said[4:]
+    assert found.score == sum(a == b for a, b in zip(said, labels, strict=True)) / 6 > 0.7
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"), [({"method": "prompting"}, "Set `votes`"), ({"method": "retrieval", "num_examples": 1}, "Set `num_ex")]
+)
+def test_one_vote_cannot_tell_texts_of_no_label(settings: dict[str, Any], told: str) -> None:
+    train, held_out = (TaskFile(path=Path("f.jsonl"), rows=dict(enumerate(rows, 1))) for rows in (ROWS, STRANGE))
+    with pytest.raises(ConfigError, match=told):
+        refuse_shares_of_one(UntrainedConfig(**settings), train, held_out)
+    refuse_shares_of_one(UntrainedConfig(**settings), train, train)
+    refuse_shares_of_one(UntrainedConfig(**{**settings, "votes" if settings["method"] == "prompting" else "num_examples": 3}), train, held_out)
+
+
+@pytest.mark.parametrize(
+    ("task", "settings", "rows"),
+    [
+        ("classify", {}, 24),
+        ("classify", {"num_examples": 2}, 120),
+        ("classify", {"votes": 2}, 12),
+        ("chat", {}, 8),
+        ("classify", {"minutes": None}, 300),
+    ],
+)
+def test_a_model_is_asked_as_many_rows_as_the_minutes_allow_in_all(task: str, settings: dict[str, Any], rows: int) -> None:
+    """Five askings, for half a second a label or two a text."""
+    config = UntrainedConfig(**{"minutes": 1.0, **settings})
+    assert _most(config, CasesFile(method="prompting", task=cast(Any, task), encoder="x", base="y"), 300) == rows
 
 
 def call(name: str) -> Message:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from noria.errors import ArtifactError, ConfigError, StoreError
-from noria.store import check_claim, claim, finished, refuse_other, sizes
+from noria.store import check_claim, claim, content_mark, finished, is_as_it_was, refuse_other, sizes
 
 
 def request(files: list[Path], **settings: Any) -> dict[str, Any]:
@@ -26,6 +26,52 @@ def test_the_same_request_goes_on_and_another_is_told_what_differs(tmp_path: Pat
     text.write_text("Two, longer.")
     with pytest.raises(ConfigError, match="begun with other files, or they have changed"):
         claim(out, scratch, request([text], width=64, rate=None), "noria it")
+
+
+def test_a_label_put_right_makes_other_files_of_the_same_size(tmp_path: Path) -> None:
+    text, out, scratch = tmp_path / "a.jsonl", tmp_path / "out", tmp_path / "out/.run"
+    text.write_text('{"text": "a", "label": "0"}')
+    before = request([text])
+    claim(out, scratch, before, "noria it")
+    assert is_as_it_was(before["files"][0])
+    text.write_text('{"text": "a", "label": "1"}')
+    with pytest.raises(ConfigError, match="or they have changed since"):
+        claim(out, scratch, request([text]), "noria it")
+    assert not is_as_it_was(before["files"][0])
+    text.unlink()
+    assert not is_as_it_was(before["files"][0])
+
+
+def test_a_claim_of_an_earlier_version_is_held_against_what_it_tells(tmp_path: Path) -> None:
+    text = tmp_path / "a.txt"
+    text.write_text("One.")
+    old = {"settings": {}, "files": [entry[:2] for entry in sizes([text])]}
+    refuse_other(tmp_path, old, {**request([text]), "weights": "abc"})
+    assert is_as_it_was(old["files"][0])
+    text.write_text("Three.")
+    with pytest.raises(ConfigError, match="or they have changed since"):
+        refuse_other(tmp_path, old, request([text]))
+    with pytest.raises(ConfigError, match="or they have changed since"):
+        refuse_other(tmp_path, {"settings": {}, "files": [3]}, request([text]))
+
+
+def test_a_claim_without_what_can_be_set_now_is_not_said_to_be_repeatable(tmp_path: Path) -> None:
+    before = {"settings": {"rate": 1.0}, "files": []}
+    with pytest.raises(ConfigError, match="begun without `best`, or by another version"):
+        refuse_other(tmp_path, before, {"settings": {"rate": 1.0, "best": 1}, "files": []})
+
+
+def test_a_base_that_is_trained_anew_in_its_place_is_another(tmp_path: Path) -> None:
+    for name, content in (("config.json", "{}"), ("model.safetensors", "a" * 3_000_000)):
+        (tmp_path / name).write_text(content)
+    before = content_mark(tmp_path)
+    (tmp_path / "curve.svg").write_text("beside the point")
+    assert content_mark(tmp_path) == before
+    (tmp_path / "model.safetensors").write_text("a" * 2_999_999 + "b")
+    assert content_mark(tmp_path) != before
+    assert content_mark(tmp_path / "config.json") == content_mark(tmp_path / "config.json") != before
+    with pytest.raises(ConfigError, match="The base of .* has changed"):
+        refuse_other(tmp_path, {"settings": {}, "weights": before}, {"settings": {}, "weights": content_mark(tmp_path)})
 
 
 def test_a_strangers_folder_is_left_as_it_is(tmp_path: Path) -> None:

@@ -2,18 +2,22 @@
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from peft import LoraConfig, get_peft_model
+from transformers import GPT2Config, GPT2LMHeadModel, Qwen2Config, Qwen2ForCausalLM
 
 from noria.testing.tiny_training import tiny_model
 from noria.train import compiled as module
+from noria.train.adapters import base_of
 from noria.train.attention import Rows, Segment, use_packed_attention
 from noria.train.compiled import can_compile, compiles, use_compiled_layers
 from noria.train.dropout import use_dropout
 from noria.train.output import summed_loss
+from noria.train.products import use_lean_products
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -28,9 +32,10 @@ def tiny_gpt2() -> Any:
     return GPT2LMHeadModel(GPT2Config(vocab_size=97, n_positions=128, n_embd=32, n_layer=2, n_head=4, initializer_range=0.2, **still)).eval()
 
 
-def hidden_and_gradients(model: Any, rows: Any = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+def hidden_and_gradients(model: Any, rows: Any = None, length: int = 20) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     model.train()
-    hidden = model.base_model(input_ids=torch.arange(20)[None] * 7 % 60, use_cache=False, segments=rows or Rows(10)).last_hidden_state
+    model.zero_grad()
+    hidden = model.base_model(input_ids=torch.arange(length)[None] * 7 % 60, use_cache=False, segments=rows or Rows(10)).last_hidden_state
     hidden.square().sum().backward()
     return hidden, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
@@ -70,6 +75,83 @@ def test_layers_compute_the_same(made: Callable[[], Any], segments: str) -> None
     assert set(gradients) == set(expected_gradients)
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, expected_gradients[name], atol=1e-4, rtol=1e-4)
+
+
+def adapted(model: Any, seed: int = 0, **settings: Any) -> Any:
+    """Every matrix with an adapter whose values are drawn, products with frozen weights as in tuning."""
+    torch.manual_seed(seed)
+    names = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    lora = LoraConfig(**{"r": 4, "lora_alpha": 8, "target_modules": names, "init_lora_weights": False, "task_type": "CAUSAL_LM", **settings})
+    learning = get_peft_model(model, lora)
+    use_lean_products(learning, torch.float32)
+    return learning
+
+
+def tiny_qwen2() -> Any:
+    """Biases on queries, keys and values."""
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    model: Any = Qwen2ForCausalLM(Qwen2Config(vocab_size=97, max_position_embeddings=128, **sizes)).eval()
+    for layer in model.model.layers:
+        layer.self_attn.k_proj.bias.data.normal_()
+    return model
+
+
+def frozen(model: Any) -> Any:
+    """Only the embeddings learn, as where a prompt does."""
+    model.requires_grad_(False).get_input_embeddings().requires_grad_(True)
+    return model
+
+
+LEARNING: dict[str, Callable[[], Any]] = {
+    "all": tiny_qwen2,
+    "adapters": lambda: adapted(tiny_qwen2()),
+    "frozen": lambda: frozen(tiny_model()),
+}
+
+
+@pytest.mark.parametrize("kind", LEARNING)
+def test_rows_of_any_length_compute_the_same_and_are_compiled_once(kind: str) -> None:
+    model, plain = LEARNING[kind](), LEARNING[kind]()
+    for one in (model, plain):
+        use_packed_attention(base_of(one))
+    assert use_compiled_layers(base_of(model), torch.float32, of_any_length=True)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    for length in (20, 13, 7, 16):
+        segments = [Segment(0, 5), Segment(5, length)]
+        expected, expected_gradients = hidden_and_gradients(base_of(plain), segments, length)
+        hidden, gradients = hidden_and_gradients(base_of(model), segments, length)
+        torch.testing.assert_close(hidden, expected, atol=1e-5, rtol=1e-5)
+        assert set(gradients) == set(expected_gradients)
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(gradient, expected_gradients[name], atol=1e-4 * max(1.0, float(gradient.abs().max())), rtol=1e-4)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2, "before attention, and after it"
+
+
+@pytest.mark.parametrize("settings", [{"use_dora": True}, {"target_modules": ["q_proj", "v_proj"]}, {"layers_to_transform": [1]}])
+def test_adapters_of_another_kind_are_not_compiled(settings: dict[str, Any]) -> None:
+    assert not use_compiled_layers(base_of(adapted(tiny_model(), **settings)), torch.float32, of_any_length=True)
+
+
+def test_a_compiler_that_fails_costs_speed_and_not_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch._dynamo.reset()
+    model = tiny_model()
+    use_packed_attention(model)
+    expected = hidden_and_gradients(copy.deepcopy(model), [Segment(0, 20)])[0]
+    assert use_compiled_layers(model, torch.float32, of_any_length=True)
+    with torch._inductor.config.patch({"cpp.cxx": ("/bin/false",), "force_disable_caches": True}):
+        hidden = hidden_and_gradients(model, [Segment(0, 20)])[0]
+    torch.testing.assert_close(hidden, expected)
+    torch._dynamo.reset()
+
+
+def test_a_base_that_leaves_out_attention_is_not_compiled() -> None:
+    model = tiny_model()
+    for layer in model.model.layers:
+        layer.self_attn.attention_dropout = 0.1
+    assert not use_compiled_layers(model, torch.float32)
 
 
 def test_dropout_reaches_compiled_layers_by_the_seed() -> None:

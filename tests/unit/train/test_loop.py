@@ -12,6 +12,7 @@ import torch
 from noria.errors import ConfigError, DataError, ModelError
 from noria.testing.tiny_training import tiny_examples, tiny_model
 from noria.train import Example, Loss, Progress, Supervised, TuneConfig, train
+from noria.train.compiled import can_compile
 from noria.train.optimizers import up_and_down
 
 
@@ -66,9 +67,15 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize(("method", "top_layers"), [("full", None), ("lora", None), ("full", 1), ("lora", 1)])
-def test_resumed_equals_uninterrupted(tmp_path: Path, method: str, top_layers: int | None) -> None:
-    whole, _ = tune(tmp_path / "whole", method=method, top_layers=top_layers, rank=4)
+COMPILED = pytest.param("lora", None, True, marks=pytest.mark.skipif(not can_compile(), reason="there is no C++ compiler"))
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler
+@pytest.mark.parametrize(
+    ("method", "top_layers", "compiled"), [("full", None, None), ("lora", None, None), ("full", 1, None), ("lora", 1, None), COMPILED]
+)
+def test_resumed_equals_uninterrupted(tmp_path: Path, method: str, top_layers: int | None, compiled: bool | None) -> None:
+    whole, _ = tune(tmp_path / "whole", method=method, top_layers=top_layers, rank=4, dropout=0.2, compile=compiled)
     config = TuneConfig(
         method=method,
         learning_rate=1e-2,
@@ -77,6 +84,8 @@ def test_resumed_equals_uninterrupted(tmp_path: Path, method: str, top_layers: i
         epochs=10,
         top_layers=top_layers,
         rank=4,
+        dropout=0.2,
+        compile=compiled,
         checkpoint_seconds=1e-6,  # type: ignore[arg-type]
     )
 
@@ -223,3 +232,44 @@ def test_the_rate_rises_and_falls() -> None:
     assert rates[9:] == sorted(rates[9:], reverse=True)
     assert max(rates) == 1.0
     assert rates[-1] == pytest.approx(0.05, abs=0.01)
+
+
+def test_patience_ends_a_run_that_no_longer_gets_better(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = iter([3.0, 1.0, 2.0, 2.0, *[0.5] * 20])
+    monkeypatch.setattr("noria.train.loop._held_out_loss", lambda *_: {"loss": next(costs)})
+    settings = {"epochs": 10.0, "batch_tokens": 16, "num_validations": 10}
+    done = train(tiny_model(), tiny_examples(), [Supervised()], TuneConfig(**settings, patience=2), tmp_path, held_out=tiny_examples(2))
+    assert done.metrics["held_out_loss"] == 1.0
+    assert done.metrics["num_steps"] <= 0.4 * train_steps(settings, tmp_path / "whole") + 1
+
+
+def train_steps(settings: dict[str, Any], folder: Path) -> int:
+    return train(tiny_model(), tiny_examples(), [Supervised()], TuneConfig(**settings), folder).metrics["num_steps"]
+
+
+def test_references_are_those_of_the_model_as_it_came(tmp_path: Path) -> None:
+    """Whatever is left out while the model learns."""
+    found: list[list[bool]] = []
+
+    class Watching(Supervised):
+        def prepare(self, model: Any, examples: Sequence[Example]) -> list[Example]:
+            found.append([module.training for module in model.modules()])
+            return list(examples)
+
+    train(tiny_model(), tiny_examples(), [Watching()], TuneConfig(epochs=1.0, dropout=0.3, rank=4), tmp_path)
+    assert not any(found[0])
+
+
+@pytest.mark.parametrize(("settings", "told"), [({"method": "dora"}, "dora"), ({"top_layers": 1}, "top_layers")])
+def test_what_cannot_be_compiled_is_refused_where_it_is_asked_for(tmp_path: Path, settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        train(tiny_model(), tiny_examples(), [Supervised()], TuneConfig(compile=True, rank=4, **settings), tmp_path)
+
+
+def test_dropout_changes_what_is_learnt_and_not_what_is_held_out(tmp_path: Path) -> None:
+    found = []
+    for name, share in (("none", 0.0), ("some", 0.3)):
+        config = TuneConfig(epochs=1.0, dropout=share, learning_rate=1e-9)
+        found.append(train(tiny_model(), tiny_examples(), [Supervised()], config, tmp_path / name, held_out=tiny_examples(2)).metrics)
+    assert found[0]["held_out_loss"] == pytest.approx(found[1]["held_out_loss"], abs=1e-3)
+    assert found[0]["first_loss"] != pytest.approx(found[1]["first_loss"], abs=1e-3)

@@ -104,6 +104,33 @@ def test_whole_words_are_chosen_and_no_more_than_the_rate(starts: list[bool], ra
     assert 0 < len(chosen) <= max(1, round(rate * len(words))) or one_word
 
 
+@pytest.mark.parametrize("length", [lambda number: 40 + number, lambda number: 9 if number % 3 else 60], ids=["alike", "mostly short"])
+def test_the_length_of_a_row_does_not_tell_its_label(tmp_path: Path, length: Any) -> None:
+    rng = np.random.default_rng(0)
+    texts = [rng.integers(5, 60, length(number)).tolist() for number in range(40)]
+    steps = objective(rows=500, micro_rows=500).steps(shards_of(tmp_path, texts).train)
+    lengths: dict[int, list[int]] = {FOLLOWS: [], RANDOM: []}
+    for number in range(10):
+        rows = steps.step(number).micro_batches[0].items
+        for segment, label in zip(rows.segments, rows.labels, strict=True):
+            lengths[label].append(segment.end - segment.start)
+    shares = [np.bincount(lengths[label], minlength=33) / len(lengths[label]) for label in (FOLLOWS, RANDOM)]
+    assert np.abs(np.cumsum(shares[0]) - np.cumsum(shares[1])).max() < 0.055  # of 2,500 each: one time in a thousand by chance
+    assert steps.step(1).micro_batches[0].items.token_ids == steps.step(1).micro_batches[0].items.token_ids
+
+
+def test_how_a_row_ends_does_not_tell_its_label(tmp_path: Path) -> None:
+    """Every document ends with a token that is nowhere else: a second part that could reach the end of its passage would show it."""
+    rng = np.random.default_rng(0)
+    texts = [[*rng.integers(10, 60, 11 + number % 9).tolist(), 9] for number in range(40)]
+    rows = objective(rows=500, micro_rows=500).steps(shards_of(tmp_path, texts).train).step(0).micro_batches[0].items
+    whole = unmasked(rows)
+    assert {label: [whole[s.end - 2] for s, one in zip(rows.segments, rows.labels, strict=True) if one == label].count(9) for label in (0, 1)} == {
+        FOLLOWS: 0,
+        RANDOM: 0,
+    }
+
+
 def test_rows_are_pairs_from_one_document_or_two(tmp_path: Path) -> None:
     given_documents = documents()
     owner = {tuple(d[i : i + 3]): n for n, d in enumerate(given_documents) for i in range(len(d) - 2)}

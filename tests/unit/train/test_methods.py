@@ -1,19 +1,23 @@
 """Which weights learn with each method, and what is refused before anything is written."""
 
-from typing import Any
+import itertools
+from typing import Any, get_args
 
 import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification, GPT2Config, GPT2ForSequenceClassification
 
+from noria.data.examples import EXAMPLES
 from noria.engine.heads import Wrap
 from noria.errors import ConfigError
 from noria.model import Tokenizer, train_tokenizer
+from noria.train import TuneConfig
+from noria.train.config import Method
 from noria.train.heads.classify import Classify
 from noria.train.heads.pooling import add_mean_layer
 from noria.train.heads.tag import TRANSITIONS_NAME, Tag
-from noria.train.methods import check_method, merged, with_method
-from noria.train.task_config import TaskConfig
+from noria.train.methods import check_method, chosen, merged, unheeded, with_method
+from noria.train.task_config import TaskConfig, TaskMethod
 
 BERT: dict[str, Any] = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 3, "intermediate_size": 32, "vocab_size": 60}
 
@@ -68,6 +72,13 @@ def test_layers_of_gpt2_are_adapted_and_merged(method: Any) -> None:
         ({"class_weights": "balanced"}, True, "`class_weights` is for rows with one label"),
         ({"method": "contrast"}, True, "`--method contrast` is for rows with one label"),
         ({"method": "contrast", "patience": 2}, False, "`patience` is not heeded by `--method contrast`"),
+        ({"method": "head", "dropout": 0.1}, False, "`dropout` is not heeded by `--method head` for classify. Leave it out"),
+        ({"method": "head", "epochs": 2.0}, False, "`epochs` is not heeded"),
+        ({"method": "head", "label_smoothing": 0.1}, False, "`label_smoothing` is not heeded"),
+        ({"crf": False}, False, "`crf` is not heeded by `--method full` for classify"),
+        ({"rank": 8}, False, "`rank` is not heeded by `--method full`"),
+        ({"out_of_scope": True}, True, "`out_of_scope` is for rows with one label each"),
+        ({"top_layers": 1, "embeddings": True}, False, "`embeddings` is not heeded beside `top_layers`"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(words: Tokenizer, settings: Any, several: bool, told: str) -> None:
@@ -75,6 +86,28 @@ def test_settings_that_cannot_be_are_refused(words: Tokenizer, settings: Any, se
     add_mean_layer(model)
     with pytest.raises(ConfigError, match=told):
         check_method(TaskConfig(**settings), classifier(words, several), model)
+
+
+@pytest.mark.parametrize("settings", [{"label_smoothing": 0.1}, {"class_weights": "balanced"}])
+def test_what_transitions_do_not_heed_is_refused_beside_them(words: Tokenizer, settings: Any) -> None:
+    model = BertForTokenClassification(BertConfig(num_labels=3, **BERT))
+    heads = {crf: Tag(words, Wrap.of(words, 32), ("B-X", "I-X", "O"), "BIO", crf=crf) for crf in (True, False)}
+    with pytest.raises(ConfigError, match=f"`{next(iter(settings))}` is not heeded where transitions between tags are learnt. Set `crf=false`"):
+        check_method(TaskConfig(**settings), heads[True], model)
+    check_method(TaskConfig(crf=False, **settings), heads[False], model)
+
+
+def test_what_may_not_be_heeded_is_a_setting() -> None:
+    settings = TaskConfig.model_fields.keys() | TuneConfig.model_fields.keys()
+    pairs = itertools.product(EXAMPLES, (*get_args(TaskMethod), *get_args(Method)))
+    assert {name for pair in pairs for name in unheeded(*pair)} < settings
+    assert unheeded("classify", "head") >= {"patience", "dropout", "label_smoothing", "epochs"}
+    assert not unheeded("classify", "head") & {"class_weights", "label_names", "max_tokens", "precision", "seed"}
+
+
+def test_what_was_chosen_is_one_sentence() -> None:
+    told = chosen("minilm", "full", {"learning_rate": 9.84e-5, "batch": 32, "precision": "float32"})
+    assert told == "Method full on 'minilm': `learning_rate` 9.8e-05, `batch` 32, `precision` float32."
 
 
 def test_adapters_need_layers_to_adapt(words: Tokenizer) -> None:

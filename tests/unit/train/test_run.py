@@ -1,5 +1,6 @@
 """The loop by itself: a number is learnt, on a clock that the steps move."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from noria.errors import ModelError
+from noria.testing.swing import swing_run
 from noria.train.checkpoint import load_best
 from noria.train.objective import Loss
 from noria.train.run import MicroBatch, Progress, Run, RunConfig, Step
@@ -157,3 +160,107 @@ def test_a_checkpoint_of_an_earlier_release_is_gone_on_with(tmp_path: Path, monk
     state = torch.load(path, weights_only=False)
     torch.save({name: value for name, value in state.items() if name not in ("longest", "num_validated", "since_best")}, path)
     assert Case(tmp_path, monkeypatch).validated()[-1] == 100
+
+
+class OneSteepStep:
+    """Learns a number; the loss of step 25 is 0, and its gradient infinite."""
+
+    def step(self, number: int) -> Step:
+        def loss(model: torch.nn.Linear, steep: bool) -> Loss:
+            found = model(torch.ones(1, 4)).sum()
+            return Loss(total=(found - found.detach()).sqrt() if steep else (found - 1).square())
+
+        return Step(micro_batches=[MicroBatch(loss, number == 25)], weight=1.0, num_tokens=1)
+
+
+def steep_run(folder: Path, spike: float | None) -> Run:
+    torch.manual_seed(0)
+    model = torch.nn.Linear(4, 1)
+    config = RunConfig(rate=lambda *_: 1.0, checkpoint_every=10, spike=spike)
+    return Run(model, model, OneSteepStep(), [torch.optim.SGD(model.parameters(), lr=1e-3)], config, folder)
+
+
+def test_a_gradient_that_is_not_finite_leads_back_before_it_reaches_the_weights(tmp_path: Path) -> None:
+    run = steep_run(tmp_path, spike=8.0)
+    run.run(40)
+    assert (run.step, run.skipped, run.watch.num_returns) == (40, 6, 1)
+    assert all(p.isfinite().all() for p in run.parameters.values())
+
+
+def test_where_nothing_is_watched_a_gradient_that_is_not_finite_is_one_sentence(tmp_path: Path) -> None:
+    run = steep_run(tmp_path, spike=None)
+    with pytest.raises(ModelError, match="The norm of the gradients is inf at step 26 with rate 0.001. Lower `learning_rate`"):
+        run.run(40)
+    assert all(p.isfinite().all() for p in run.parameters.values())
+
+
+def test_measuring_changes_no_weight_where_a_gradient_is_not_finite(tmp_path: Path) -> None:
+    run = steep_run(tmp_path, spike=8.0)
+    before = copy.deepcopy(run.model.state_dict())
+    run.measure(30, 100.0)
+    assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
+
+
+@pytest.mark.parametrize("size", [1e-3, 0.5, 1.0, 7.0, 1e4])
+def test_gradients_are_clipped_as_torch_does(tmp_path: Path, size: float) -> None:
+    run = steep_run(tmp_path, spike=None)
+    expected = copy.deepcopy(run.model)
+    for number, (one, other) in enumerate(zip(run.model.parameters(), expected.parameters(), strict=True)):
+        one.grad = torch.full_like(one, size / (number + 1) / 2)
+        other.grad = one.grad.clone()
+    norm = torch.nn.utils.clip_grad_norm_(expected.parameters(), 1.0)
+    assert run._clip() == float(norm)  # pyright: ignore[reportPrivateUsage]
+    assert all(torch.equal(a.grad, b.grad) for a, b in zip(run.model.parameters(), expected.parameters(), strict=True))
+
+
+def best_weight(folder: Path) -> float:
+    best = load_best(folder)
+    assert best is not None
+    return best["weights"]["weight"].item()
+
+
+def test_the_mean_of_the_best_weights_is_the_best_where_it_costs_less(tmp_path: Path) -> None:
+    """They swing around 1 and come nearer; the last three are the best."""
+    run = swing_run(tmp_path, rate=0.95, num_best=3)
+    run.run(10)
+    last = [1 - (-0.9) ** step for step in (8, 9, 10)]
+    assert best_weight(tmp_path) == pytest.approx(sum(last) / 3, abs=1e-6)
+    assert (run.best_at, run.best) == (10, pytest.approx((sum(last) / 3 - 1) ** 2, abs=1e-6))
+    assert run.model.weight.item() == pytest.approx(last[-1], abs=1e-6)
+    assert sorted(p.name for p in tmp_path.glob("best*")) == ["best-000000008.pt", "best-000000009.pt", "best-000000010.pt", "best.pt"]
+
+
+@pytest.mark.parametrize("num_best", [1, 3])
+def test_the_best_stays_the_best_where_the_mean_costs_more(tmp_path: Path, num_best: int) -> None:
+    """They come nearer from one side: the last is better than any mean."""
+    swing_run(tmp_path, rate=0.1, num_best=num_best).run(10)
+    assert best_weight(tmp_path) == pytest.approx(1 - 0.8**10, abs=1e-6)
+
+
+@pytest.mark.parametrize("kill_at", range(1, 12))
+@pytest.mark.parametrize("checkpoint_every", [1, 4])
+def test_a_run_killed_while_it_validates_has_the_same_best(tmp_path: Path, kill_at: int, checkpoint_every: int) -> None:
+    """The eleventh validation is that of the mean."""
+
+    def killed(number: int) -> None:
+        if number == kill_at:
+            raise Killed
+
+    whole = swing_run(tmp_path / "whole", rate=1.05, num_best=3, checkpoint_every=checkpoint_every)
+    whole.run(10)
+    with pytest.raises(Killed):
+        swing_run(tmp_path / "cut", rate=1.05, num_best=3, checkpoint_every=checkpoint_every, on_validation=killed).run(10)
+    again = swing_run(tmp_path / "cut", rate=1.05, num_best=3, checkpoint_every=checkpoint_every)
+    again.resume()
+    again.run(10)
+    assert best_weight(tmp_path / "cut") == best_weight(tmp_path / "whole")
+    assert (again.best, again.best_at, again.bests) == (whole.best, whole.best_at, whole.bests)
+    assert sorted(p.name for p in (tmp_path / "cut").glob("best*")) == sorted(p.name for p in (tmp_path / "whole").glob("best*"))
+
+
+def test_a_score_that_is_not_a_number_is_never_the_best(tmp_path: Path) -> None:
+    scores = iter([float("nan"), 2.0, float("nan")])
+    run = swing_run(tmp_path, rate=0.1, num_best=1)
+    run.config = replace(run.config, validate=lambda: {"loss": next(scores, 3.0)})
+    run.run(10)
+    assert (run.best, run.best_at) == (2.0, 2)

@@ -45,6 +45,14 @@ def test_an_answer_between_tokens_is_in_no_window(words: Tokenizer) -> None:
     assert [one.target for one in head.inputs([row])] == [(0, 0)]
 
 
+def test_answers_that_are_never_given_are_counted(words: Tokenizer) -> None:
+    head = Answer(words, Wrap.of(words, 32))
+    long = ("lives " * 65).strip()
+    rows = [asked(context=long, answer=long), asked(context=long, answer=long[: 64 * 6 - 1]), asked(answer="paris"), asked()]
+    assert head.too_long(rows) == "1 of 4 rows have only answers of more than 64 tokens, which are never given. Mark shorter ones."
+    assert head.too_long(rows[1:]) is None
+
+
 def test_a_span_does_not_begin_with_the_space_that_its_token_holds() -> None:
     bytes_of = train_tokenizer("bpe", [CONTEXT] * 30, 300, "clm", at_most=True)
     head = Answer(bytes_of, Wrap.of(bytes_of, 64), none_margin=None)

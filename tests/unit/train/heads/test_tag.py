@@ -11,6 +11,7 @@ from noria.data import TagExample
 from noria.engine.heads import Wrap
 from noria.model import Tokenizer, train_tokenizer
 from noria.train.heads import outputs_of
+from noria.train.heads.classify import balanced
 from noria.train.heads.tag import Tag
 
 TAGS = ("B-X", "E-X", "M-X", "O", "S-X")
@@ -82,3 +83,21 @@ def test_a_window_inside_of_one_long_token_is_nothing_to_learn_from(words: Token
     inputs = head.inputs([TagExample(tokens=("abba" * 9,), tags=("S-X",))])
     assert any(head.weight([one]) == 0 for one in inputs)
     assert torch.isfinite(head.loss(Even(), inputs).total)
+
+
+def test_tags_are_weighted_and_smoothed_without_transitions(words: Tokenizer) -> None:
+    weights = balanced(["O", "O", "O", "S-X"], TAGS)
+    assert weights == pytest.approx([4 / 5, 4 / 5, 4 / 5, 4 / 15, 4 / 5])
+    head = Tag(words, Wrap.of(words, 64), TAGS, "BMES", smoothing=0.1, class_weights=weights)
+    inputs = head.inputs([TagExample(tokens=("ab", "ba", "ab"), tags=("O", "S-X", "O"))])
+    logits = torch.randn(1, len(inputs[0].token_ids), len(TAGS), generator=torch.Generator().manual_seed(0))
+    logprobs = logits[0, [at for at, word in enumerate(inputs[0].places) if word is not None]].log_softmax(-1)
+    share = torch.tensor(weights)
+    expected = -sum(0.9 * share[tag] * row[tag] + 0.1 / len(TAGS) * (share * row).sum() for tag, row in zip((3, 4, 3), logprobs, strict=True))
+
+    def model(**_: Any) -> Any:
+        return ModelOutput(logits=logits)
+
+    model.device = torch.device("cpu")  # type: ignore[attr-defined]
+    assert float(head.loss(model, inputs).total) == pytest.approx(float(expected), rel=1e-5)
+    assert head.weight(inputs) == pytest.approx(2 * 4 / 15 + 4 / 5)

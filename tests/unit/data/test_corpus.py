@@ -1,0 +1,56 @@
+"""Which files of a pile are read: of a built corpus its splits, of one that is half built nothing."""
+
+import gzip
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from noria.data import open_corpus
+from noria.errors import DataError
+
+
+def written(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(gzip.compress(b'{"text": "x"}\n') if name.endswith(".gz") else b"{}")
+
+
+def found_below(folder: Path) -> list[str]:
+    return [str(path.relative_to(folder)) for path in open_corpus([folder]).files]
+
+
+def test_what_a_corpus_dropped_does_not_come_back_from_the_folder_above(tmp_path: Path) -> None:
+    written(tmp_path, "corpora/one/corpus.json", "corpora/one/train-00000.jsonl.gz", "corpora/one/validation-00000.jsonl.gz")
+    written(tmp_path, "corpora/one/dropped/read-00000.jsonl.gz", "corpora/two.jsonl", "corpora/one/funnel.svg")
+    splits = ["one/train-00000.jsonl.gz", "one/validation-00000.jsonl.gz"]
+    assert found_below(tmp_path / "corpora") == [*splits, "two.jsonl"]
+    assert found_below(tmp_path) == [f"corpora/{name}" for name in (*splits, "two.jsonl")]
+    assert open_corpus([tmp_path]).passed_over == {}
+
+
+def test_a_corpus_that_is_not_built_to_its_end_is_passed_over_below_a_folder_and_refused_by_name(tmp_path: Path) -> None:
+    written(tmp_path, "in/a.jsonl", "in/out/.build/request.json", "in/out/dropped/read-00000.jsonl.gz", "in/out/train-00000.jsonl.gz")
+    assert found_below(tmp_path / "in") == ["a.jsonl"]
+    assert [path.name for path in open_corpus([tmp_path / "in" / "*"]).files] == ["a.jsonl"]
+    with pytest.raises(DataError, match=r"in/out' is not built to its end\. Run its `noria data build` again"):
+        open_corpus([tmp_path / "in/out"])
+
+
+def test_folders_that_only_look_like_corpora_are_read(tmp_path: Path) -> None:
+    written(tmp_path, "a/corpus.json", "a/b.jsonl", "c/.build/main.txt", "c/d.jsonl")
+    assert found_below(tmp_path) == ["a/b.jsonl", "c/d.jsonl"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_names_that_are_not_utf8_are_told_in_whole_characters(tmp_path: Path) -> None:
+    good, bad, other = (tmp_path / os.fsdecode(name) for name in (b"a-\xff.txt", b"b-\xff.jsonl", b"c.\xff"))
+    good.write_text("text", encoding="utf-8")
+    bad.write_text(json.dumps({"text": 1}), encoding="utf-8")
+    other.write_bytes(b"")
+    corpus = open_corpus([tmp_path])
+    assert [(d.text, d.id) for d in corpus] == [("text", f"{tmp_path}/a-\ufffd.txt")]
+    assert corpus.left_out[0][0] == f"{tmp_path}/b-\ufffd.jsonl"
+    assert corpus.passed_over == {".\ufffd": 1}
