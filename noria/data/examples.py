@@ -15,7 +15,9 @@ from noria.schema import Message, ToolSpec, canonical_json
 
 Task = Literal["chat", "tools", "classify", "score", "embed", "tag", "answer", "summarize", "rewrite", "preference", "thumbs", "corpus"]
 HeadTask = Literal["classify", "score", "embed", "tag", "answer"]
-"""Tasks that a layer on a model answers; for the others it writes."""
+"""Tasks that a layer on a model answers."""
+WritingTask = Literal["chat", "tools", "summarize", "rewrite"]
+"""Tasks for which a model writes."""
 MAX_SCORE = 1e100
 """How far a score may be from 0: what is measured sums squares of errors, which must be finite."""
 

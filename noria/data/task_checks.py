@@ -24,8 +24,16 @@ class TaskFile:
     rows: Mapping[int, Example]
     """By the line they stand in."""
 
+    @property
+    def places(self) -> list[str]:
+        """Where each row stands, in the words of a message."""
+        return [self._place(line) for line in self.rows]
+
     def fault(self, line: int, sentence: str) -> DataError:
-        return DataError(f"'{self.path}' line {line}: {sentence}")
+        return DataError(f"{self._place(line)}: {sentence}")
+
+    def _place(self, line: int) -> str:
+        return f"'{self.path}' line {line}"
 
 
 def read_file(path: Path, task: Task) -> TaskFile:

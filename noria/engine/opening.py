@@ -9,8 +9,8 @@ from noria.engine.config import EngineConfig, EngineKind
 from noria.engine.openvino import OpenVINOGenerator
 from noria.engine.remote import RemoteGenerator
 from noria.engine.transformers import TransformersGenerator
-from noria.errors import ConfigError, ModelError
-from noria.model import BaseModel, ModelConfig, Renderer, load_tokenizer, resolve
+from noria.errors import ConfigError
+from noria.model import BaseModel, ModelConfig, Renderer, load_tokenizer, resolve, served_gguf
 from noria.schema import Generator
 
 
@@ -35,9 +35,7 @@ def _local(project_root: Path, override: Path | None) -> tuple[BaseModel, Render
 
 def _open_openvino(config: EngineConfig, project_root: Path, override: Path | None) -> Generator:
     base, renderer = _local(project_root, override)
-    if base.gguf is None:
-        raise ModelError(f"The openvino engine reads GGUF, and '{base.path}' is a folder. Name a .gguf file, or set kind 'transformers'.")
-    return OpenVINOGenerator(base.gguf, config, renderer)
+    return OpenVINOGenerator(served_gguf(base), config, renderer)
 
 
 def _open_transformers(config: EngineConfig, project_root: Path, override: Path | None) -> Generator:

@@ -103,7 +103,10 @@ class EngineProcess:
         first = process.stdout.readline()
         report = json.loads(first) if first else {"error": self.last_words()}
         if "error" in report:
+            assert process.stdin is not None
+            process.stdin.close()
             process.wait()
+            process.stdout.close()
             if "No module named 'openvino_genai'" in report["error"]:
                 raise DependencyError("The openvino engine needs OpenVINO GenAI: run `make install` in the clone of Noria.")
             raise ModelError(f"OpenVINO cannot load '{self._settings['gguf']}': {report['error']}.")

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 from noria.align.finetune import check_base
 from noria.config import Section, checked
 from noria.data import Example, Task
-from noria.data.examples import HeadTask
+from noria.data.examples import HeadTask, WritingTask
 from noria.data.language import mostly_chinese
 from noria.data.task_checks import TaskFile, check_pair, first_list, in_both, question_of, read_file
 from noria.data.tasks import numbered_rows
 from noria.errors import ConfigError, DataError, ModelError, NoriaError
 from noria.evaluate.scores import score
 from noria.lifecycle.adapt_untrained import adapt_untrained, check_untrained
-from noria.lifecycle.adapt_writing import WritingTask, adapt_writing, check_writing, predict_writing
+from noria.lifecycle.adapt_writing import adapt_writing, check_writing, predict_writing
 from noria.lifecycle.asking import open_folder
 from noria.lifecycle.measure import check_comparable
 from noria.lifecycle.measure_heads import standing_of
@@ -188,7 +188,7 @@ def _raced(job: Job) -> Tuned:
     settings = _settings_of_methods(job)
     count = num_rows(job.task, settings, config.minutes)
     job = replace(job, options={**job.options, "--rows": count, "--methods": _whole_settings(job, settings)})
-    rows = TaskFile(path=job.held_out.path, rows=spread(job.held_out.rows, count))
+    rows = replace(job.held_out, rows=spread(job.held_out.rows, count))
     check_comparable(rows.path, [group_of(row, str(line)) for line, row in rows.rows.items()])
     refuse_wrong({method: {name: own[name] for name in own if name != "method"} for method, own in settings.items()}, _fault_of(job))
     _tell_of_rows(job, next(own for method, own in settings.items() if method not in get_args(UntrainedMethod)))
@@ -277,7 +277,7 @@ def _config_of(job: Job, method: str) -> type[UntrainedConfig] | type[TuneConfig
 
 
 def _whole_settings(job: Job, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """All settings of all methods: by them their folders are claimed, so that a race begun otherwise is not gone on with."""
+    """All settings of all methods: by them folders are claimed, so that a race begun otherwise is not gone on with."""
     return {method: _config_of(job, method).model_validate(own).model_dump(mode="json") for method, own in settings.items()}
 
 
@@ -331,14 +331,13 @@ def predict_file(model: str, task: str, data: Path, out: Path, report: Report) -
     """
     if task in get_args(WritingTask):
         return predict_writing(model, cast(WritingTask, task), data, out, report)
-    numbered = dict(numbered_rows(data, cast(Task, head_task(task))))
-    rows, places = list(numbered.values()), [f"'{data}' line {line}" for line in numbered]
-
+    file = TaskFile(path=data, rows=dict(numbered_rows(data, cast(Task, head_task(task)))))
+    rows = list(file.rows.values())
     _, predictions = open_folder(Path(model), task)
 
     def predict(start: int) -> Generator[dict[str, Any]]:
         with closing(predictions(rows[start:])) as found:
-            yield from placed(found, places[start:])
+            yield from placed(found, file.places[start:])
 
     keep_predictions(model, task, rows, predict, out, report)
     return len(rows)
@@ -356,4 +355,4 @@ def _without_duplicates(train: TaskFile, held_out: TaskFile, drop: bool, say: Sa
     kept = {line: row for line, row in train.rows.items() if not (drop and line in lines)}
     if not kept:
         raise DataError(f"All rows of '{train.path}' stand in '{held_out.path}' too. Give other rows to learn from.")
-    return TaskFile(path=train.path, rows=kept)
+    return replace(train, rows=kept)

@@ -3,16 +3,18 @@
 import json
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
 from noria.data import Example, Task
+from noria.data.examples import WritingTask
 from noria.data.language import mostly_chinese
 from noria.data.task_checks import OUT_OF_SCOPE, TaskFile, first_list, names_of, question_of
 from noria.errors import ConfigError, DataError
 from noria.evaluate.suites import chat_suite
 from noria.lifecycle.adapt_writing import NAME as WRITING
-from noria.lifecycle.adapt_writing import Writing, WritingTask, answers_of
+from noria.lifecycle.adapt_writing import Writing, answers_of
 from noria.lifecycle.cases import CaseBook, question_text
 from noria.lifecycle.measure import open_plain
 from noria.lifecycle.race import asking_seconds
@@ -168,15 +170,15 @@ def _standing(untrained: Untrained, writing: Writing | None, held_out: TaskFile,
     def told(done: int, total: int) -> None:
         report(f"asking (with {untrained.file.num_examples} cases)", done, total)
 
-    file, rows = untrained.file, spread(held_out.rows, count)
+    file, asked = untrained.file, replace(held_out, rows=spread(held_out.rows, count))
+    rows = list(asked.rows.values())
     if file.task in ("chat", "tools"):
         return standing_on_suite(chat_suite(held_out.path, held_out.path.stem, count, file.task), CaseGenerator(untrained), told), file
-    places = [f"'{held_out.path}' line {line}" for line in rows]
     if writing is None:
-        said = list(reported(placed(untrained.predictions(list(rows.values())), places), len(rows), told))
-        return _with_threshold(file, rows, said, has_strangers(file.labels, held_out))
-    answers = answers_of(CaseGenerator(untrained), writing, list(rows.values()), places)
-    return standing_on_rows(file.task, rows, ({"target": one.content} for one in reported(answers, len(rows), told))), file
+        said = list(reported(placed(untrained.predictions(rows), asked.places), len(rows), told))
+        return _with_threshold(file, asked.rows, said, has_strangers(file.labels, held_out))
+    answers = answers_of(CaseGenerator(untrained), writing, rows, asked.places)
+    return standing_on_rows(file.task, asked.rows, ({"target": one.content} for one in reported(answers, len(rows), told))), file
 
 
 def _with_threshold(file: CasesFile, rows: Mapping[int, Example], said: Sequence[dict[str, Any]], strangers: bool) -> tuple[Standing, CasesFile]:

@@ -1,7 +1,7 @@
 """`noria tune` and `noria predict` for models that write: chat, tools, summarize, rewrite.
 
 In: task files and a decoder. Every such task is learnt as a conversation: a text becomes the user's message behind an instruction, its target the
-answer. Out: a Hugging Face folder (with `model.gguf` where the base is a GGUF file), `writing.json` with the instruction, and, written last,
+answer. Out: a Hugging Face folder (with `model.gguf` where a GGUF file can say what it is), `writing.json` with the instruction, and, written last,
 `tuned.json`.
 """
 
@@ -9,8 +9,9 @@ import json
 import shutil
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from pydantic import ValidationError
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 from noria.align import finetune
 from noria.align.finetune import MAX_HELD_OUT_TOKENS, check_base, short_enough
 from noria.data import ChatExample, Example, TextPairExample, write_task
+from noria.data.examples import WritingTask
 from noria.data.language import mostly_chinese
 from noria.data.task_checks import TaskFile, question_of
 from noria.data.tasks import first_fault, numbered_rows, read_objects
@@ -26,7 +28,7 @@ from noria.evaluate.lengths import too_long
 from noria.lifecycle.measure import open_plain
 from noria.lifecycle.predictions import keep_predictions
 from noria.model import BaseModel, Renderer, load_tokenizer
-from noria.model.export import export_gguf
+from noria.model.export import export_gguf, has_gguf
 from noria.model.precision import dtype_of
 from noria.model.registry import GGUF_NAME
 from noria.schema import GenerationRequest, Message, Record
@@ -39,7 +41,6 @@ from noria.train.curve import draw
 from noria.train.methods import chosen
 from noria.train.task import DONE, SCRATCH, Report, Say, Tuned, Watch, nothing
 
-WritingTask = Literal["chat", "tools", "summarize", "rewrite"]
 NAME = "writing.json"
 INSTRUCTIONS = {
     ("summarize", "en"): "Summarize this text.",
@@ -166,7 +167,7 @@ def _say_left_out(config: TuneConfig, base: BaseModel, writing: Writing, train: 
 def _write(out: Path, base: BaseModel, writing: Writing, request: dict[str, Any], metrics: dict[str, Any]) -> None:
     scratch = out / SCRATCH
     with disk_errors(out):
-        if base.gguf is not None:
+        if base.gguf is not None or has_gguf(replace(base, path=scratch / "model")):
             export_gguf(scratch / "model", base.gguf, out / GGUF_NAME)
         copy_folder(scratch / "model", out)
         if (scratch / "adapter").exists():
@@ -192,17 +193,16 @@ def predict_writing(model: str, task: WritingTask, data: Path, out: Path, report
     writing = Writing.read(Path(model), task)
     if writing.task != task and {writing.task, task} != {"chat", "tools"}:
         raise ConfigError(f"'{model}' was tuned for the task {writing.task!r}, not {task!r}. Give `--task {writing.task}`, or another folder.")
-    rows = _questions(data) if task in ("chat", "tools") else dict(numbered_rows(data, task))
+    file = TaskFile(path=data, rows=_questions(data) if task in ("chat", "tools") else dict(numbered_rows(data, task)))
+    rows = list(file.rows.values())
     if not rows:
         raise DataError(f"'{data}' has no rows; a {task} file has one JSON object a line.")
 
-    places = [f"'{data}' line {line}" for line in rows]
-
     def predict(start: int) -> Generator[dict[str, Any]]:
-        said = answers(model, writing, list(rows.values())[start:], places[start:])
+        said = answers(model, writing, rows[start:], file.places[start:])
         return ({"message": one.to_openai()} if task in ("chat", "tools") else {"target": one.content} for one in said)
 
-    keep_predictions(model, task, list(rows.values()), predict, out, report)
+    keep_predictions(model, task, rows, predict, out, report)
     return len(rows)
 
 

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from noria.engine import EngineConfig
 from noria.errors import ConfigError, DependencyError
 from noria.lifecycle.datasets import Dataset
 from noria.lifecycle.releases import Records, is_artifact
@@ -83,12 +84,13 @@ def tune(records: Records, base: Base, dataset: Dataset, replay: list[Path], tim
 
 
 def build_engine(records: Records, model: Artifact, progress: Progress) -> Artifact:
-    """What the engine reads: a GGUF file where the base model is one, else the tuned folder as it is."""
+    """What the engine reads: a GGUF file where the base model is one or openvino is to read it, else the tuned folder as it is."""
     origin = resolve(records.project.section("model", ModelConfig).base, records.project.root)
+    as_gguf = origin.gguf is not None or records.project.section("engine", EngineConfig).kind == "openvino"
 
     def make(folder: Path) -> dict[str, Any]:
         progress("export", 0, 1)
-        if origin.gguf is not None:
+        if as_gguf:
             from noria.model.export import export_gguf
 
             export_gguf(model.path / MODEL_DIR, origin.gguf, folder / WEIGHTS_FILE)
@@ -97,5 +99,5 @@ def build_engine(records: Records, model: Artifact, progress: Progress) -> Artif
         progress("export", 1, 1)
         return {"megabytes": round(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20, 1)}
 
-    config = {"format": "gguf" if origin.gguf is not None else "folder"}
+    config = {"format": "gguf" if as_gguf else "folder"}
     return records.artifacts.build("engine", {"model": model.hash}, config, 0, make)

@@ -25,7 +25,7 @@ from noria.lifecycle.environments import has_environment, load_environment
 from noria.lifecycle.improve import RUN_FILE
 from noria.lifecycle.releases import Records, verify_parts
 from noria.lifecycle.sections import check_values
-from noria.model import DEFAULT_BASE, ModelConfig, resolve
+from noria.model import DEFAULT_BASE, ModelConfig, check_gguf, resolve
 from noria.schema import Record
 from noria.serve.freeze import TOOLS_FILE
 
@@ -74,8 +74,11 @@ def _machine(project: Project | None) -> Iterator[Finding]:
         yield _library(name, "training", needed=False)
 
     def weights() -> str:
-        base = project.section("model", ModelConfig).base if project else DEFAULT_BASE
-        return f"{base} at '{resolve(base, project.root if project else None).path}'"
+        name = project.section("model", ModelConfig).base if project else DEFAULT_BASE
+        base = resolve(name, project.root if project else None)
+        if project and project.section("engine", EngineConfig).kind == "openvino":
+            check_gguf(base)
+        return f"{name} at '{base.path}'"
 
     yield _tried("weights", weights)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from noria.data import Task
+from noria.data.examples import WritingTask
 from noria.data.task_checks import TaskFile, read_file
 from noria.errors import ConfigError, ContextOverflowError, DataError, ModelError
 from noria.evaluate.judge import Judged, Pair, Side, agreement, consistency, judged, majority, verdict
@@ -130,7 +131,7 @@ def _items(task: str, file: TaskFile) -> list[Item]:
         if not found:
             raise ConfigError(f"'{file.path}' has tool calls alone to be judged; measure them with `--task tools`.")
         return found
-    from noria.lifecycle.adapt_writing import Writing, WritingTask  # imports torch
+    from noria.lifecycle.adapt_writing import Writing  # imports torch
 
     writing = Writing.of(cast(WritingTask, task), list(file.rows.values()))
     return [Item(id=str(line), kind="score", messages=writing.asked(row), group=group_of(row, str(line))) for line, row in file.rows.items()]

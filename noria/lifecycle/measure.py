@@ -28,7 +28,7 @@ from noria.evaluate.suites import Item, Suite, SuiteRun, chat_suite, item_reques
 from noria.lifecycle.releases import Records
 from noria.lifecycle.seen import seen_by
 from noria.lifecycle.trial import Progress, as_served
-from noria.model import resolve
+from noria.model import has_gguf, resolve
 from noria.schema import GenerationRequest
 from noria.schema import Generator as TextGenerator
 from noria.serve import first_release
@@ -217,7 +217,7 @@ def open_plain(name: str) -> TextGenerator:
         url, _, model = name.partition("#")
         return open_generator(EngineConfig(kind="remote", url=url, model=model or _first_model(url)), Path.cwd())
     base = resolve(name)
-    return open_generator(EngineConfig(kind="openvino" if base.gguf else "transformers"), Path.cwd(), gguf_override=base.gguf or base.path)
+    return open_generator(EngineConfig(kind="openvino" if has_gguf(base) else "transformers"), Path.cwd(), gguf_override=base.gguf or base.path)
 
 
 def _first_model(url: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from noria.data import Task
+from noria.data.examples import WritingTask
 from noria.data.task_checks import OUT_OF_SCOPE, TaskFile, check_labels, check_tags, names_of, read_file
 from noria.errors import ConfigError
 from noria.evaluate.intervals import intervals
@@ -18,7 +19,7 @@ from noria.evaluate.paired import compare
 from noria.evaluate.report import details, write_page
 from noria.evaluate.scores import score
 from noria.evaluate.suites import chat_suite
-from noria.lifecycle.adapt_writing import Writing, WritingTask, answers
+from noria.lifecycle.adapt_writing import Writing, answers
 from noria.lifecycle.asking import Known, open_folder
 from noria.lifecycle.measure import Say, check_plain, open_plain, plan, write_report
 from noria.lifecycle.perplexity import Conversation, with_perplexity
@@ -97,7 +98,7 @@ def opened(name: str, task: str) -> tuple[Known | None, Predict]:
     known, predictions = open_folder(Path(name), task)
 
     def predict(file: TaskFile, progress: Progress) -> list[Mapping[str, Any]]:
-        said = placed(predictions(list(file.rows.values())), _places(file))
+        said = placed(predictions(list(file.rows.values())), file.places)
         return list(reported(said, len(file.rows), partial(progress, name)))
 
     return known, predict
@@ -110,7 +111,7 @@ def _opened_to_write(name: str, task: WritingTask) -> Predict:
     check_plain(name)
 
     def predict(file: TaskFile, progress: Progress) -> list[Mapping[str, Any]]:
-        found = reported(answers(name, writing, list(file.rows.values()), _places(file)), len(file.rows), partial(progress, name))
+        found = reported(answers(name, writing, list(file.rows.values()), file.places), len(file.rows), partial(progress, name))
         return [{"target": answer.content} for answer in found]
 
     return predict
@@ -124,10 +125,6 @@ def _curves(*names: str | None) -> dict[str, bytes]:
     """The pictures of how folders were trained; what is no folder of ours, or learnt in no steps, has none."""
     pictures = {name: Path(name) / PICTURE for name in names if name is not None}
     return {name: path.read_bytes() for name, path in pictures.items() if path.is_file()}
-
-
-def _places(file: TaskFile) -> list[str]:
-    return [f"'{file.path}' line {line}" for line in file.rows]
 
 
 def _check_rows(name: str, told: Known, file: TaskFile, say: Say) -> None:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import ConfigDict, Field
 
 from noria.config import MOST_MINUTES, Section
+from noria.data.examples import WritingTask
 from noria.errors import ConfigError, DataError, ModelError, NoriaError
 from noria.evaluate.paired import compare, holm
 from noria.lifecycle.standing import Standing
@@ -37,7 +38,6 @@ UNHEEDED = {"retrieval": ("thought", "votes")}
 """Settings that a method refuses; in a race they are the others'."""
 LEARN_BY_TIME = ("contrast", "lora", "full")
 """Methods that more time makes better; the others run once."""
-WRITING = ("chat", "tools", "summarize", "rewrite")
 LEVEL = 0.05
 MOST_ROWS, FEWEST_ROWS = 300, 30
 """Rows of the evaluation file that the methods are asked in a race."""
@@ -95,7 +95,7 @@ def asking_seconds(task: str, method: str, count: int, settings: Mapping[str, An
     Args:
         settings: of the method; `votes` and `thought` take time.
     """
-    if method == "retrieval" or (task not in WRITING and method != "prompting"):
+    if method == "retrieval" or (task not in get_args(WritingTask) and method != "prompting"):
         return 0.0
     votes, thought = (settings or {}).get("votes", 1), (settings or {}).get("thought", False)
     return count * votes * (SECONDS_A_ROW if task in ("classify", "answer", "tools") and not thought else SECONDS_A_TEXT)

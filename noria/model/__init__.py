@@ -14,7 +14,7 @@ from noria.model.architectures import (
     num_parameters,
 )
 from noria.model.checkpoint import check_decoder, load_checkpoint, load_for_training, plain_checkpoint, read_config
-from noria.model.export import exact_gguf, export_gguf, requantize_gguf
+from noria.model.export import check_gguf, exact_gguf, export_gguf, has_gguf, requantize_gguf, served_gguf
 from noria.model.new_tokenizer import DENOISE_TOKENS, ENCODER_TOKENS, TokenizerKind, train_tokenizer
 from noria.model.registry import DEFAULT_BASE, BaseModel, ModelConfig, resolve
 from noria.model.render import Rendered, Renderer
@@ -38,8 +38,10 @@ __all__ = [
     "TokenizerKind",
     "check_architecture",
     "check_decoder",
+    "check_gguf",
     "exact_gguf",
     "export_gguf",
+    "has_gguf",
     "load_checkpoint",
     "load_for_training",
     "load_tokenizer",
@@ -50,6 +52,7 @@ __all__ = [
     "read_config",
     "requantize_gguf",
     "resolve",
+    "served_gguf",
     "soft_ids",
     "train_tokenizer",
     "with_soft_tokens",

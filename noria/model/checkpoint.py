@@ -26,7 +26,7 @@ from noria.model.tokenizer import Tokenizer, load_tokenizer
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_FORMAT = "2"  # part of the cache key: raise it when the conversion changes
+_FORMAT = "3"  # part of the cache key: raise it when the conversion changes
 _NEEDS_TORCH = "Training and the transformers engine need torch: run `make install` in the clone of Noria."
 
 
@@ -131,10 +131,11 @@ def _dequantize_with_transformers(gguf: Path, folder: Path) -> None:
     plain.save_pretrained(str(folder))
 
 
-def fingerprint(path: Path) -> str:
-    """A name for the content of a model file, to cache what is made from it."""
+def fingerprint(*paths: Path) -> str:
+    """A name for the content of a model's files, to cache what is made from it."""
     digest = hashlib.sha256(_FORMAT.encode())
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 22):
+                digest.update(block)
     return digest.hexdigest()[:16]

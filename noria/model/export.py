@@ -1,8 +1,8 @@
 """Writing a model as GGUF: the one file that OpenVINO, llama.cpp, Ollama and LM Studio read.
 
-In: a Hugging Face folder or a state of named tensors (adapters merged), and the GGUF file the model began as. Out: a new GGUF file with the
-base's metadata (tokenizer, chat template, shapes) and the new weights, as Q8_0 or F16; norms and biases stay fp32. A learnt prompt adds its tokens
-to the vocabulary. The file appears whole or not at all.
+In: a Hugging Face folder or a state of named tensors (adapters merged), and the GGUF file the model began as, if it began as one. Out: a new GGUF
+file with the base's metadata (tokenizer, chat template, shapes), or the folder's own, and the weights as Q8_0 or F16; norms and biases stay fp32. A
+learnt prompt adds its tokens to the vocabulary. The file appears whole or not at all.
 """
 
 import contextlib
@@ -20,7 +20,9 @@ from noria.config import home_dir
 from noria.errors import ArtifactError, DependencyError, ModelError
 from noria.model import layout
 from noria.model.checkpoint import fingerprint
+from noria.model.folder_head import folder_head, weight_files
 from noria.model.gguf_file import ARRAY, GgufField, GgufTensor, read_head, read_tensors
+from noria.model.registry import BaseModel
 from noria.model.soft_tokens import soft_ids
 from noria.model.tokenizer import CONTROL, Tokenizer, load_tokenizer
 
@@ -31,25 +33,60 @@ _BLOCK = 32  # weights that share a scale in Q8_0
 _SKIPPED = {"general.architecture", "general.file_type", "general.quantization_version", "general.alignment"}  # the writer sets these
 
 
-def export_gguf(model: Path | Mapping[str, Any], base_gguf: Path, out_path: Path, precision: Precision = "Q8_0", name: str | None = None) -> Path:
+def export_gguf(
+    model: Path | Mapping[str, Any], base_gguf: Path | None, out_path: Path, precision: Precision = "Q8_0", name: str | None = None
+) -> Path:
     """Write `model` to `out_path`.
 
     Args:
         model: a folder with safetensors, or named tensors (torch or numpy) as `state_dict` gives them.
-        base_gguf: where metadata is taken from; its tensors say which names and shapes there must be.
+        base_gguf: where metadata is taken from; its tensors say which names and shapes there must be. None: the folder says it all.
         name: `general.name` of the new file; None keeps the base's.
 
     Raises:
-        ModelError: tensors are missing, unknown, or of another shape than the base's.
+        ModelError: tensors are missing, unknown, or of another shape than the base's; or a GGUF file cannot say what the folder is.
         ArtifactError: the file cannot be written.
     """
+    if base_gguf is None:
+        assert isinstance(model, Path)
+        fields, tensors = folder_head(model)
+    else:
+        fields, tensors = _head_of_base(base_gguf, model)
+    weights = _weights(_named(model), tensors, layout.hugging_face_config(fields, tensors))
+    return _written(weights, fields, out_path, precision, name)
+
+
+def _head_of_base(base_gguf: Path, model: Path | Mapping[str, Any]) -> tuple[Mapping[str, GgufField], Mapping[str, GgufTensor]]:
     fields, tensors = read_head(base_gguf)
     if not layout.is_known(fields, tensors):
         raise ModelError(f"'{base_gguf}' is of an architecture that cannot be written as GGUF; possible: {', '.join(layout.ARCHITECTURES)}.")
     if isinstance(model, Path) and (model / "tokenizer.json").is_file():
-        fields, tensors = _with_soft_tokens(fields, tensors, load_tokenizer(model))
-    weights = _weights(_named(model), tensors, layout.hugging_face_config(fields, tensors))
-    return _written(weights, fields, out_path, precision, name)
+        return _with_soft_tokens(fields, tensors, load_tokenizer(model))
+    return fields, tensors
+
+
+def check_gguf(base: BaseModel) -> None:
+    """Refuse a model of which there is no GGUF file, and none can be made. Raises ModelError."""
+    if base.gguf is None:
+        folder_head(base.path)
+
+
+def has_gguf(base: BaseModel) -> bool:
+    """Whether there is a GGUF file of the model, or one can be made."""
+    try:
+        check_gguf(base)
+    except ModelError:
+        return False
+    return True
+
+
+def served_gguf(base: BaseModel) -> Path:
+    """The GGUF file of a model; a folder's is made once, under `NORIA_HOME/models`. Raises ModelError, ArtifactError."""
+    if base.gguf is not None:
+        return base.gguf
+    files = [*sorted(base.path.glob("*.json")), *base.path.glob("*.jinja"), *weight_files(base.path)]
+    target = home_dir() / "models" / f"{base.path.name}-{fingerprint(*files)}-Q8_0.gguf"
+    return target if target.is_file() else export_gguf(base.path, None, target)
 
 
 def _with_soft_tokens(
@@ -158,9 +195,9 @@ def _weights(state: Mapping[str, Any], tensors: Mapping[str, GgufTensor], config
 def _kind(weight: NDArray[np.float32], precision: Precision) -> Any:
     import gguf
 
-    if weight.ndim < 2 or (precision == "Q8_0" and weight.shape[-1] % _BLOCK):
+    if weight.ndim < 2:
         return gguf.GGMLQuantizationType.F32
-    return gguf.GGMLQuantizationType[precision]
+    return gguf.GGMLQuantizationType["F16" if weight.shape[-1] % _BLOCK else precision]  # OpenVINO reads no matrix in F32
 
 
 def _named(model: Path | Mapping[str, Any]) -> Mapping[str, Any]:
@@ -170,10 +207,7 @@ def _named(model: Path | Mapping[str, Any]) -> Mapping[str, Any]:
         from safetensors.torch import load_file
     except ImportError as error:
         raise DependencyError("Exporting a model needs torch and safetensors: run `make install` in the clone of Noria.") from error
-    files = sorted(model.glob("*.safetensors"))
-    if not files:
-        raise ModelError(f"'{model}' holds no safetensors file. Name the folder of a finished checkpoint.")
-    return {name: tensor for file in files for name, tensor in load_file(file).items()}
+    return {name: tensor for file in weight_files(model) for name, tensor in load_file(file).items()}
 
 
 def _numpy(tensor: Any) -> NDArray[np.float32]:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from noria.errors import ModelError
 
-STRING, ARRAY = 8, 9
+UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
+"""Kinds of metadata."""
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 
 

@@ -6,7 +6,7 @@ converted by transformers, which is slow.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tokenizers import Tokenizer as FastTokenizer
 from noria.errors import DependencyError, ModelError
 from noria.model.gguf_file import GgufField, read_metadata
 
-CONTROL, USER_DEFINED = 3, 4  # kinds of tokens in GGUF
+CONTROL, USER_DEFINED, UNUSED = 3, 4, 5  # kinds of tokens in GGUF
 OTHER_ROLES = ("cls_token", "sep_token", "mask_token", "unk_token")
 _MAX_PENDING_TOKENS = 8
 _QWEN_SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -178,18 +178,16 @@ def _from_gguf(path: Path) -> Tokenizer:
     tokens: list[str] | None = get("ggml.tokens")
     if not tokens or get("ggml.eos_token_id") is None:
         raise ModelError(f"'{path}' carries no tokenizer. Name a GGUF file made from a chat model in `[model] base`.")
-    layout = _PRE_TOKENIZERS.get(get("ggml.pre", "gpt-2")) if get("ggml.model") == "gpt2" else None
-    if layout is None:
+    pre = get("ggml.pre", "gpt-2")
+    if get("ggml.model") != "gpt2" or pre not in PRE_TOKENIZERS:
         full = _converted_by_transformers(path)
     else:
-        vocab = {token: i for i, token in enumerate(tokens)}
         merges = [tuple(merge.split(" ", 1)) for merge in get("ggml.merges", [])]
-        full = FastTokenizer(models.BPE(vocab=vocab, merges=merges, fuse_unk=False))  # type: ignore[arg-type]
-        normalizer, full.pre_tokenizer = layout()
-        if normalizer is not None:
-            full.normalizer = normalizer
-        full.decoder = decoders.ByteLevel()
         kinds = get("ggml.token_type", [])
+        size = len(tokens)
+        while size and kinds[size - 1 : size] == [UNUSED]:  # rows of the embedding that no token has
+            size -= 1
+        full = byte_level(pre, {token: i for i, token in enumerate(tokens[:size])}, merges)
         full.add_special_tokens([AddedToken(t, special=True, normalized=False) for t, kind in zip(tokens, kinds, strict=False) if kind == CONTROL])
         full.add_tokens([AddedToken(t, special=False, normalized=False) for t, kind in zip(tokens, kinds, strict=False) if kind == USER_DEFINED])
     pad, bos = get("ggml.padding_token_id"), get("ggml.bos_token_id")
@@ -200,6 +198,17 @@ def _from_gguf(path: Path) -> Tokenizer:
         bos_token=tokens[bos] if bos is not None else None,
         chat_template=get("chat_template"),
     )
+
+
+def byte_level(pre: str, vocab: Mapping[str, int], merges: Sequence[tuple[str, ...]]) -> FastTokenizer:
+    """A byte-level BPE tokenizer that takes text apart into words as `pre`, llama.cpp's name for it, says."""
+    # Llama 3 takes a word that is a token as it is, whatever the merges make of it.
+    full = FastTokenizer(models.BPE(vocab=dict(vocab), merges=list(merges), fuse_unk=False, ignore_merges=pre == "llama-bpe"))  # type: ignore[arg-type]
+    normalizer, full.pre_tokenizer = PRE_TOKENIZERS[pre]()
+    if normalizer is not None:
+        full.normalizer = normalizer
+    full.decoder = decoders.ByteLevel()
+    return full
 
 
 def _from_folder(path: Path) -> Tokenizer:
@@ -278,4 +287,4 @@ def _llama_layout() -> tuple[Any, pre_tokenizers.PreTokenizer]:
     return None, _split(_LLAMA_SPLIT)
 
 
-_PRE_TOKENIZERS = {"smollm": _smollm_layout, "gpt-2": _gpt2_layout, "default": _gpt2_layout, "qwen2": _qwen_layout, "llama-bpe": _llama_layout}
+PRE_TOKENIZERS = {"smollm": _smollm_layout, "gpt-2": _gpt2_layout, "default": _gpt2_layout, "qwen2": _qwen_layout, "llama-bpe": _llama_layout}

@@ -18,7 +18,7 @@ from noria.agent.config import load_prompt
 from noria.config import Project
 from noria.engine import EngineConfig
 from noria.knowledge import KnowledgeBase
-from noria.model import ModelConfig, resolve
+from noria.model import ModelConfig, check_gguf, resolve
 from noria.schema import Release
 from noria.store import ArtifactStore, Releases, file_hash
 
@@ -49,7 +49,11 @@ def first_release(project: Project, releases: Releases, store: ArtifactStore) ->
             return live
         never_live = releases.list()
         if not never_live and project.section("engine", EngineConfig).kind != "remote":
-            resolve(project.section("model", ModelConfig).base, project.root)  # weights that are not there are told before r1 is made of them
+            base = resolve(
+                project.section("model", ModelConfig).base, project.root
+            )  # weights that cannot be served are told before r1 is made of them
+            if project.section("engine", EngineConfig).kind == "openvino":
+                check_gguf(base)
         first = never_live[0] if never_live else releases.add(freeze(project, store), notes={"origin": "base model"})
         return releases.move(first.id, "live", "the first release of the project: its base model as it came")
 

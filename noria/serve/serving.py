@@ -26,7 +26,7 @@ from noria.store import ArtifactStore, Traces
 log = logging.getLogger("noria.serve")
 WEIGHTS_FILE = "model.gguf"
 WEIGHTS_DIR = "model"
-"""In the place of `WEIGHTS_FILE` where the base model is a Hugging Face folder: the transformers engine reads it as it is."""
+"""In the place of `WEIGHTS_FILE` where the transformers engine reads a Hugging Face folder as it is."""
 
 
 @dataclass(kw_only=True)

@@ -9,6 +9,7 @@ What was compiled is kept in `NORIA_HOME/compiled` for later runs.
 """
 
 import json
+import math
 import os
 import shutil
 import sysconfig
@@ -258,6 +259,11 @@ def _gpt2(layers: Sequence[Any], dtype: torch.dtype, dropout: float) -> _Form | 
     def product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         return functional.linear(x, weight.T.to(dtype), bias.to(dtype))  # GPT-2's matrices are stored as (in, out)
 
+    def gelu(x: torch.Tensor) -> torch.Tensor:
+        """tanh's approximation as 1 + tanh(u) = 2 sigmoid(2u): an exponential takes half the time of tanh."""
+        wide = x.float()
+        return (wide * torch.sigmoid(2 * math.sqrt(2 / math.pi) * wide * (1 + 0.044715 * wide.square()))).to(x.dtype)
+
     def before(x: torch.Tensor, _rotation: Any, weights: Weights) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         weight, bias, *into = weights
         query, key, value = (_heads(part, dim) for part in product(norm(x, weight, bias), *into).chunk(3, -1))
@@ -265,7 +271,7 @@ def _gpt2(layers: Sequence[Any], dtype: torch.dtype, dropout: float) -> _Form | 
 
     def after(x: torch.Tensor, seen: torch.Tensor, kept: Kept, weights: Weights) -> torch.Tensor:
         x = x + dropped(product(seen, weights[0], weights[1]), kept[0], dropout)
-        inner = functional.gelu(product(norm(x, weights[2], weights[3]), weights[4], weights[5]), approximate="tanh")
+        inner = gelu(product(norm(x, weights[2], weights[3]), weights[4], weights[5]))
         return x + dropped(product(inner, weights[6], weights[7]), kept[1], dropout)
 
     def weights(layer: Any) -> tuple[Weights, Weights]:

@@ -34,6 +34,8 @@ NUM_GOALS = 12
 SETTINGS = f"""
 [model]
 base = "base"
+[engine]
+kind = "transformers"
 [gate]
 num_goals = {NUM_GOALS}
 margins = {{ manners = 0.5 }}

@@ -203,6 +203,17 @@ def test_doctor_advises_a_chinese_project_on_english_weights(desk: Path, capsys:
     assert "language" not in [finding["what"] for finding in json.loads(capsys.readouterr().out)["findings"]]
 
 
+def test_doctor_tells_which_engine_reads_the_weights(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (desk / "weights").mkdir()
+    (desk / "weights" / "config.json").write_text('{"model_type": "gpt2"}')
+    for engine, state in (("openvino", "fault"), ("transformers", "ok")):
+        (desk / "noria.toml").write_text(f'[project]\nname = "desk"\n[model]\nbase = "weights"\n[engine]\nkind = "{engine}"\n')
+        run(["doctor", "--project", str(desk), "--json"])
+        weights = next(finding for finding in json.loads(capsys.readouterr().out)["findings"] if finding["what"] == "weights")
+        assert weights["state"] == state
+        assert ("architecture 'gpt2'" in weights["found"] and "to 'transformers'" in weights["found"]) == (state == "fault")
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

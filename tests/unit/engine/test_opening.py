@@ -39,14 +39,14 @@ def test_wrong_settings_are_named(tmp_path: Path, engine: str, message: str) -> 
         project(tmp_path, engine)
 
 
-def test_openvino_wants_a_gguf_file(tmp_path: Path) -> None:
+def test_openvino_wants_what_a_gguf_file_can_say(tmp_path: Path) -> None:
     config, root = project(tmp_path, "", 'base = "weights"')
     from noria.model import load_tokenizer, resolve
 
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "config.json").write_text("{}")
     load_tokenizer(resolve("smollm2-135m").path).save(tmp_path / "weights")
-    with pytest.raises(ModelError, match="reads GGUF, and .* is a folder"):
+    with pytest.raises(ModelError, match=r"cannot be written as GGUF, which the openvino engine reads: .* Set `\[engine\] kind`"):
         open_generator(config, root)
 
 
