@@ -5,8 +5,9 @@
 Every set is tuned by `noria tune` and measured by `noria evaluate` on its official test rows, which nothing else looks at: of sets without a
 development part a twentieth of the training rows, by their own text, chooses the best weights; with ten rows a class those rows themselves do.
 Ten rows a class are tuned by contrasts, everything else as `noria tune` does by itself; `banking77_large` is all rows from all-mpnet-base-v2,
-installed as its message says. Prints and writes each seed's figure, mean and spread, and the minutes: benchmarks/results/tasks.json. Parts made with
-`--only` by one commit and the same options are gathered there.
+installed as its message says. In `banking77_scope` a quarter of the intents, drawn by the seed, is never learnt: half of them stand as out of scope
+among the rows that choose the threshold, the other half among those that are measured. Prints and writes each seed's figure, mean and spread, and the
+minutes: benchmarks/results/tasks.json. Parts made with `--only` by one commit and the same options are gathered there.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from typing import Any
 
 from _harness import RESULTS_DIR, ROOT, commit, earlier, print_figures, write_results
 
+from noria.data.task_checks import OUT_OF_SCOPE
 from noria.model import resolve
 
 Row = dict[str, Any]
@@ -53,6 +55,24 @@ def banking77_10(data: Path, seed: int) -> Sides:
     rng = random.Random(seed)
     rows = [row for label in sorted(by_class) for row in rng.sample(by_class[label], SHOTS)]
     return rows, rows, read_csv(data / "banking77/test.csv")
+
+
+def banking77_scope(data: Path, seed: int) -> Sides:
+    """A quarter of the intents is none to the model: those that the threshold is chosen on are others than those that it is measured on."""
+    train, dev, test = banking77(data, seed)
+    names = sorted({row["label"] for row in train})
+    strange = random.Random(seed).sample(names, len(names) // 4)
+    seen, unseen = set(strange[::2]), set(strange[1::2])
+    known = [row for row in train if row["label"] not in strange]
+    return (
+        known,
+        [_or_none(row, seen) for row in dev if row["label"] not in unseen],
+        [_or_none(row, unseen) for row in test if row["label"] not in seen],
+    )
+
+
+def _or_none(row: Row, strange: set[str]) -> Row:
+    return {**row, "label": OUT_OF_SCOPE} if row["label"] in strange else row
 
 
 def resume_ner(data: Path, _seed: int) -> Sides:
@@ -93,12 +113,15 @@ class Set:
     settings: tuple[str, ...] = ()
     base: str | None = None
     is_chinese: bool = False
+    also: tuple[str, ...] = ()
+    """Further metrics of the test rows."""
 
 
 SETS = {
     "banking77": Set(task="classify", metric="accuracy", minutes=12.0, read=banking77),
     "banking77_large": Set(task="classify", metric="accuracy", minutes=15.0, read=banking77, base="all-mpnet-base-v2"),
     "banking77_10": Set(task="classify", metric="accuracy", minutes=3.0, read=banking77_10, settings=("method=contrast",)),
+    "banking77_scope": Set(task="classify", metric="accuracy", minutes=8.0, read=banking77_scope, also=("out_of_scope_recall", "in_scope_accuracy")),
     "resume_ner": Set(task="tag", metric="f1", minutes=12.0, read=resume_ner, is_chinese=True),
     "eprstmt": Set(task="classify", metric="accuracy", minutes=2.0, read=fewclue("eprstmt", "label"), is_chinese=True),
     "tnews": Set(task="classify", metric="accuracy", minutes=4.0, read=fewclue("tnews", "label_desc"), is_chinese=True),
@@ -122,7 +145,8 @@ def one(name: str, options: argparse.Namespace, seed: int, work: Path) -> dict[s
         (work / f"{side}.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     made = noria(tune_command(name, work, seed, options.chinese_base, options.set))
     found = noria(["evaluate", "--task", of.task, "--model", str(work / "out"), "--data", str(work / "test.jsonl")])
-    return {"test": found["metrics"][of.metric], "dev": made[of.metric], "minutes": made["train_seconds"] / 60}
+    also = {name: found["metrics"][name] for name in of.also}
+    return {"test": found["metrics"][of.metric], "dev": made[of.metric], "minutes": made["train_seconds"] / 60, **also}
 
 
 def figures_of(name: str, runs: list[dict[str, float]]) -> dict[str, float]:
@@ -130,7 +154,7 @@ def figures_of(name: str, runs: list[dict[str, float]]) -> dict[str, float]:
     scores = [run["test"] for run in runs]
     figures = {f"{name}_seed_{seed}": score for seed, score in enumerate(scores)}
     figures |= {f"{name}_mean": statistics.fmean(scores), f"{name}_spread": max(scores) - min(scores)}
-    return figures | {f"{name}_{part}": statistics.fmean(run[part] for run in runs) for part in ("dev", "minutes")}
+    return figures | {f"{name}_{part}": statistics.fmean(run[part] for run in runs) for part in runs[0] if part != "test"}
 
 
 def command_of(options: argparse.Namespace, figures: Mapping[str, float]) -> str:

@@ -31,6 +31,19 @@ def test_each_set_has_its_own_settings(tasks: ModuleType) -> None:
     assert all(command[-1] == "batch=16" and "seed=1" in command for command in commands.values())
 
 
+def test_intents_that_are_none_are_never_learnt_and_other_ones_choose_the_threshold(tasks: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "banking77").mkdir()
+    for side, count in (("train", 60), ("test", 10)):
+        lines = [f"{side} {number} of {name},{name}" for name in "abcdefgh" for number in range(count)]
+        (tmp_path / "banking77" / f"{side}.csv").write_text("\n".join(["text,category", *lines]) + "\n")
+    learnt, dev, test = tasks.banking77_scope(tmp_path, 0)
+    known = {row["label"] for row in learnt}
+    assert len(known) == 6
+    assert {row["label"] for row in dev} == {row["label"] for row in test} == known | {"out_of_scope"}
+    chosen_by, measured_by = ({row["text"].split()[-1] for row in side if row["label"] == "out_of_scope"} for side in (dev, test))
+    assert (len(chosen_by), len(measured_by), chosen_by & measured_by, (chosen_by | measured_by) & known) == (1, 1, set(), set())
+
+
 def test_parts_of_one_commit_and_like_options_are_one_table(tasks: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "tasks.json"
     first = tasks.parser().parse_args(["--data", "d", "--only", "tnews"])
