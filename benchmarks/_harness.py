@@ -66,11 +66,15 @@ def commit() -> str:
     return f"{head}+" if changed else head
 
 
+COMMIT = commit()
+"""As the script began: what is committed while it runs is not what it measures."""
+
+
 def write_results(name: str, figures: Mapping[str, float | int | str | bool | None], command: str | None = None) -> Path:
     """Write `benchmarks/results/NAME.json`; the command is the one that runs now, if none is given."""
     record = {
         "command": command or shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
-        "commit": commit(),
+        "commit": COMMIT,
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
         "figures": dict(figures),
@@ -93,7 +97,14 @@ def earlier(path: Path, command_of: Callable[[Mapping[str, float]], str], at_com
         return {}
     record = json.loads(path.read_text(encoding="utf-8"))
     same = record["commit"] == at_commit and record["command"] == command_of(record["figures"])
+    if not same:
+        print(f"{path.name} is of {record['commit']}, or of other options: what it holds will be replaced.", file=sys.stderr)
     return record["figures"] if same else {}
+
+
+def peak_gigabytes() -> float:
+    """The most memory that this process has held; `ru_maxrss` begins with what the parent held when it started this one."""
+    return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")) / 2**20
 
 
 def print_figures(figures: Mapping[str, float | int | str | bool | None]) -> None:

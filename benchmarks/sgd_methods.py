@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from _harness import RESULTS_DIR, ROOT, commit, earlier, print_figures, write_results
+from _harness import COMMIT, RESULTS_DIR, ROOT, earlier, print_figures, write_results
 from sgd_loop import Services, held_out_decisions, write_rows
 
 NUM_DEV = 20
@@ -87,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     options = parser().parse_args()
     train, held_out = Services(options.data.resolve()).split()
-    figures = earlier(RESULTS_DIR / "sgd_methods.json", partial(command_of, options), commit())
+    figures = earlier(RESULTS_DIR / "sgd_methods.json", partial(command_of, options), COMMIT)
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         rows = {

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from _harness import RESULTS_DIR, ROOT, commit, earlier, print_figures, write_results
+from _harness import COMMIT, RESULTS_DIR, ROOT, earlier, print_figures, write_results
 
 LAPTOP = {
     "tokenizer": "characters", "width": 128, "layers": 4, "heads": 4, "context": 64, "batch_tokens": 768, "steps": 2000, "beta2": 0.99,
@@ -72,7 +72,7 @@ def laptop(data: Path, corpus: list[Path], work: Path) -> dict[str, float]:
 
 def race(options: argparse.Namespace, corpus: list[Path], work: Path) -> None:
     """Run the seeds that were asked for, and write them beside those that were run before."""
-    figures = earlier(RESULTS_DIR / "shakespeare_race.json", partial(command_of, options), commit())
+    figures = earlier(RESULTS_DIR / "shakespeare_race.json", partial(command_of, options), COMMIT)
     for seed in options.seeds:
         found = pretrain(corpus, work / f"race-{seed}", {**RACE, "seed": seed}, options.race_minutes)
         figures |= {f"loss_seed_{seed}": found["validation_loss"], f"train_minutes_seed_{seed}": found["train_seconds"] / 60}

@@ -27,7 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from _harness import RESULTS_DIR, ROOT, commit, earlier, print_figures, write_results
+from _harness import COMMIT, RESULTS_DIR, ROOT, earlier, print_figures, write_results
 
 from noria.data.task_checks import OUT_OF_SCOPE
 from noria.model import resolve
@@ -169,7 +169,7 @@ def main() -> None:
     options = parser().parse_args()
     for base in {SETS[name].base for name in options.only} - {None}:
         resolve(base)  # what is missing is said before hours are spent
-    figures = earlier(RESULTS_DIR / "tasks.json", partial(command_of, options), commit())
+    figures = earlier(RESULTS_DIR / "tasks.json", partial(command_of, options), COMMIT)
     with tempfile.TemporaryDirectory() as folder:
         for name in options.only:
             runs = [one(name, options, seed, Path(folder) / f"{name}-{seed}") for seed in range(options.seeds)]

@@ -11,13 +11,12 @@ which it learns from what it draws (`MAX_SAMPLE_BYTES`). Writes benchmarks/resul
 import argparse
 import json
 import random
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from _harness import print_figures, rival_python, write_results
+from _harness import peak_gigabytes, print_figures, rival_python, write_results
 
 from noria.data import open_corpus, split_of
 from noria.model import TokenizerKind, load_tokenizer, resolve, train_tokenizer
@@ -50,7 +49,7 @@ def much_text(sources: list[list[str]], size: float) -> Iterator[str]:
 def memory(kind: TokenizerKind, english: Path, chinese: Path, size: float, vocab_size: int) -> float:
     """Gigabytes that this process took at most."""
     train_tokenizer(kind, much_text([texts(english)[0], texts(chinese)[0]], size), vocab_size, "clm")
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    return peak_gigabytes()
 
 
 def main() -> None:

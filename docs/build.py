@@ -52,9 +52,14 @@ HEADLINES = (
     ("sgd_loop", "exact_after", "the same, promoted release", "同上，上线的版本"),
     ("sgd_loop", "name_after", "right tool called, promoted release", "选对工具的比例，上线的版本"),
     ("sgd_loop", "train_minutes", "minutes of training, two cores", "训练分钟数，双核"),
-    ("tasks", "banking77_mean", "Banking77, test accuracy: all rows, mean of three seeds", "Banking77 测试准确率：全部数据，三个种子的均值"),
-    ("tasks", "banking77_large_mean", "the same from a larger encoder, all-mpnet-base-v2", "同上，用更大的编码器 all-mpnet-base-v2"),
-    ("tasks", "banking77_10_mean", "the same with ten rows a class", "同上，每类十条"),
+    ("tasks", "banking77_mean", "Banking77, test accuracy, mean of three seeds", "Banking77 测试准确率，三个种子的均值"),
+    ("tasks", "banking77_large_mean", "Banking77 from all-mpnet-base-v2, a larger encoder", "Banking77，用更大的编码器 all-mpnet-base-v2"),
+    (
+        "tasks",
+        "banking77_10_mean",
+        "Banking77 with ten rows a class, test accuracy, mean of three seeds",
+        "Banking77 每类十条，测试准确率，三个种子的均值",
+    ),
     ("tasks", "resume_ner_mean", "entities of Chinese résumés, test F1, mean of three seeds", "中文简历实体识别，测试 F1，三个种子的均值"),
     (
         "tasks",
@@ -62,7 +67,12 @@ HEADLINES = (
         "Chinese sentiment (FewCLUE eprstmt), test accuracy, mean of three seeds",
         "中文情感（FewCLUE eprstmt），测试准确率，三个种子的均值",
     ),
-    ("tasks", "tnews_mean", "Chinese headlines (FewCLUE tnews), the same", "中文标题（FewCLUE tnews），同上"),
+    (
+        "tasks",
+        "tnews_mean",
+        "Chinese headlines (FewCLUE tnews), test accuracy, mean of three seeds",
+        "中文标题（FewCLUE tnews），测试准确率，三个种子的均值",
+    ),
     (
         "trainers",
         "ratio_to_best_lora",

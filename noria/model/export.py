@@ -20,7 +20,7 @@ from noria.config import home_dir
 from noria.errors import ArtifactError, DependencyError, ModelError
 from noria.model import layout
 from noria.model.checkpoint import fingerprint
-from noria.model.folder_head import folder_head, weight_files
+from noria.model.folder_head import COMPUTED, folder_head, weight_files
 from noria.model.gguf_file import ARRAY, GgufField, GgufTensor, read_head, read_tensors
 from noria.model.registry import BaseModel
 from noria.model.soft_tokens import soft_ids
@@ -28,7 +28,7 @@ from noria.model.tokenizer import CONTROL, Tokenizer, load_tokenizer
 
 Precision = Literal["Q8_0", "F16"]
 _FILE_TYPES = {"Q8_0": 7, "F16": 1}  # llama.cpp's numbers for `general.file_type`
-_EXACT_KINDS = {0, 1, 2, 8, 30}  # F32, F16, Q4_0, Q8_0, BF16
+_EXACT_KINDS = {1, 2, 8}  # F16, Q4_0, Q8_0
 _BLOCK = 32  # weights that share a scale in Q8_0
 _SKIPPED = {"general.architecture", "general.file_type", "general.quantization_version", "general.alignment"}  # the writer sets these
 
@@ -127,10 +127,10 @@ def exact_gguf(gguf: Path) -> Path:
 
     OpenVINO rounds the minimum that Q4_1 and the K quantizations store for each block to a whole step: with SmolLM2-135M in Q4_1 the
     log-probabilities are off by 0.5 on average, and a third of the greedy tokens are others. Such a file is written again as Q8_0
-    (off by 0.03), once, under `NORIA_HOME/models`.
+    (off by 0.03), once, under `NORIA_HOME/models`; so is one with matrices in F32 or BF16, which OpenVINO does not read.
     """
     _, tensors = read_head(gguf)
-    if {tensor.kind for tensor in tensors.values()} <= _EXACT_KINDS:
+    if {tensor.kind for tensor in tensors.values() if len(tensor.shape) > 1} <= _EXACT_KINDS:
         return gguf
     target = home_dir() / "models" / f"{gguf.stem}-{fingerprint(gguf)}-Q8_0.gguf"
     return target if target.is_file() else requantize_gguf(gguf, target)
@@ -207,7 +207,7 @@ def _named(model: Path | Mapping[str, Any]) -> Mapping[str, Any]:
         from safetensors.torch import load_file
     except ImportError as error:
         raise DependencyError("Exporting a model needs torch and safetensors: run `make install` in the clone of Noria.") from error
-    return {name: tensor for file in weight_files(model) for name, tensor in load_file(file).items()}
+    return {name: tensor for file in weight_files(model) for name, tensor in load_file(file).items() if not name.endswith(COMPUTED)}
 
 
 def _numpy(tensor: Any) -> NDArray[np.float32]:

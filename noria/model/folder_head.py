@@ -20,7 +20,7 @@ from noria.model.tokenizer import CONTROL, PRE_TOKENIZERS, UNUSED, USER_DEFINED,
 NORMAL = 1
 SPARE = "[PAD{}]"
 """llama.cpp's name for a row of the embedding that is no token's."""
-_COMPUTED = "rotary_emb.inv_freq"
+COMPUTED = "rotary_emb.inv_freq"
 """A tensor of folders of long ago, which follows from config.json."""
 
 
@@ -28,7 +28,7 @@ def folder_head(folder: Path) -> tuple[dict[str, GgufField], dict[str, GgufTenso
     """Fields and tensors of the GGUF file that says what the model in `folder` is. Raises ModelError where there can be none."""
     config, found = _config(folder), _shapes(folder)
     # An output layer that is there counts, whatever config.json says: transformers does not tie what differs.
-    expected = layout.tensor_shapes(config, tied=bool(config.get("tie_word_embeddings", True)) and layout.OUTPUT not in found)
+    expected = layout.tensor_shapes(config, tied=bool(config.get("tie_word_embeddings")) and layout.OUTPUT not in found)
     if strange := sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)):
         raise _impossible(folder, f"in the tensor {strange[0]!r} it differs from a plain {config['model_type']} of its config.json")
     fields = {**layout.metadata(config), "general.name": _text(folder.name), **_vocabulary(folder, config["vocab_size"])}
@@ -57,7 +57,7 @@ def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
         except (OSError, SafetensorError) as error:
             raise ModelError(f"'{path}' is damaged or cut off ({error}). Fetch it again.") from error
     try:
-        return {layout.gguf_name(name): shape for name, shape in shapes.items() if not name.endswith(_COMPUTED)}
+        return {layout.gguf_name(name): shape for name, shape in shapes.items() if not name.endswith(COMPUTED)}
     except ModelError as error:
         raise _impossible(folder, str(error).rstrip(".")) from error
 

@@ -104,8 +104,11 @@ def hugging_face_config(fields: Mapping[str, GgufField], tensors: Mapping[str, G
         "eos_token_id": get("tokenizer.ggml.eos_token_id"),
         "pad_token_id": get("tokenizer.ggml.padding_token_id"),
     }
+    dim = get("attention.key_length", width // heads)
     if architecture != "qwen2":
-        out |= {"head_dim": get("attention.key_length", width // heads), "attention_bias": "blk.0.attn_q.bias" in tensors}
+        out |= {"head_dim": dim, "attention_bias": "blk.0.attn_q.bias" in tensors}
+    elif dim != width // heads:
+        out["head_dim"] = dim
     return out
 
 

@@ -183,9 +183,9 @@ def _from_gguf(path: Path) -> Tokenizer:
         full = _converted_by_transformers(path)
     else:
         merges = [tuple(merge.split(" ", 1)) for merge in get("ggml.merges", [])]
-        kinds = get("ggml.token_type", [])
-        size = len(tokens)
-        while size and kinds[size - 1 : size] == [UNUSED]:  # rows of the embedding that no token has
+        kinds, size = get("ggml.token_type", []), len(tokens)
+        named = max(get(f"ggml.{role}_token_id") or 0 for role in ("bos", "eos", "padding"))
+        while size > named + 1 and kinds[size - 1 : size] == [UNUSED]:  # rows of the embedding that no token has
             size -= 1
         full = byte_level(pre, {token: i for i, token in enumerate(tokens[:size])}, merges)
         full.add_special_tokens([AddedToken(t, special=True, normalized=False) for t, kind in zip(tokens, kinds, strict=False) if kind == CONTROL])
@@ -254,12 +254,18 @@ def _converted_by_transformers(path: Path) -> FastTokenizer:
 def _without_added_tokens(full: FastTokenizer) -> FastTokenizer:
     """The same tokenizer, which makes a special token of no text but what is unknown to it."""
     settings = json.loads(full.to_str())
-    special = [token["id"] for token in settings["added_tokens"] if token["special"]]
+    added, special = ([token for token in settings["added_tokens"] if token["special"] or of_all] for of_all in (True, False))
     settings["added_tokens"] = []
     settings["post_processor"] = None
+    if settings["model"].get("ignore_merges"):
+        # A word that the vocabulary holds is taken as it is: those that no merge makes were never pieces of text.
+        pieces = {"".join(merge.split(" ") if isinstance(merge, str) else merge) for merge in settings["model"]["merges"]}
+        for token in added:
+            if token["content"] not in pieces and len(token["content"]) > 1:
+                settings["model"]["vocab"].pop(token["content"], None)
     if settings["model"]["type"] == "Unigram":
         # Its special tokens are pieces like others, at the best score there is. A piece without characters is found in no text.
-        for token_id in special:
+        for token_id in (token["id"] for token in special):
             if token_id < len(settings["model"]["vocab"]):
                 settings["model"]["vocab"][token_id][0] = ""
     return FastTokenizer.from_str(json.dumps(settings))

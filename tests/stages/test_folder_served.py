@@ -5,6 +5,7 @@ import shutil
 from contextlib import closing
 from pathlib import Path
 
+import gguf
 import pytest
 import torch
 import transformers
@@ -14,9 +15,22 @@ from noria.engine import EngineConfig, OpenVINOGenerator, TransformersGenerator,
 from noria.errors import ModelError
 from noria.lifecycle.adapt import adapt
 from noria.lifecycle.candidate import MODEL_DIR, build_engine
+from noria.lifecycle.improve import improve
 from noria.lifecycle.measure import open_plain
 from noria.lifecycle.releases import Records
-from noria.model import Tokenizer, load_checkpoint, load_for_training, load_tokenizer, plain_checkpoint, read_config, resolve, served_gguf, soft_ids
+from noria.model import (
+    Tokenizer,
+    exact_gguf,
+    export_gguf,
+    load_checkpoint,
+    load_for_training,
+    load_tokenizer,
+    plain_checkpoint,
+    read_config,
+    resolve,
+    served_gguf,
+    soft_ids,
+)
 from noria.model.folder_head import folder_head
 from noria.model.gguf_file import read_head
 from noria.model.registry import BaseModel
@@ -35,14 +49,14 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NORIA_HOME", str(tmp_path / "home"))
 
 
-def small(folder: Path, kind: str = "llama") -> Path:
+def small(folder: Path, kind: str = "llama", hidden: int = 128) -> Path:
     """A model folder with random weights."""
     full = byte_level("smollm" if kind == "llama" else "qwen2", {}, ())
     special = [AddedToken(text, special=True, normalized=False) for text in ("<|endoftext|>", "<|im_start|>", "<|im_end|>")]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     full.train_from_iterator(TEXTS, trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False))  # type: ignore[call-arg]
     tokenizer = Tokenizer(full, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=CHATML)
-    shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    shape = {"hidden_size": 64, "intermediate_size": hidden, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
     if kind != "qwen2":
         shape["head_dim"] = 32  # the heads together are wider than the model, as in Qwen3-0.6B
     ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
@@ -55,9 +69,10 @@ def small(folder: Path, kind: str = "llama") -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3"])
-def test_openvino_computes_what_transformers_does(tmp_path: Path, kind: str) -> None:
-    folder = small(tmp_path / "model", kind)
+@pytest.mark.parametrize(("kind", "hidden"), [("llama", 128), ("qwen2", 128), ("qwen3", 128), ("llama", 100)])
+def test_openvino_computes_what_transformers_does(tmp_path: Path, kind: str, hidden: int) -> None:
+    """Rows of 100 are no multiple of what Q8_0 rounds together."""
+    folder = small(tmp_path / "model", kind, hidden)
     base = BaseModel(name="mine", kind="folder", path=folder)
     rounded = load_for_training(BaseModel(name="mine", kind="gguf", path=served_gguf(base)))[0]
     request = GenerationRequest(messages=(Message(role="user", content="一间房, room 35?"),), max_tokens=12)
@@ -72,6 +87,22 @@ def test_openvino_computes_what_transformers_does(tmp_path: Path, kind: str) -> 
             logits = model(input_ids=torch.tensor([[*found.prompt_token_ids, *found.token_ids]])).logits[0, len(found.prompt_token_ids) - 1 : -1]
         expected = logits.log_softmax(-1).gather(1, torch.tensor([found.token_ids]).T).flatten().tolist()
         assert max(abs(one - other) for one, other in zip(expected, found.logprobs, strict=True)) < tolerance
+
+
+def test_a_file_with_matrices_in_float32_is_rounded_before_it_is_served(tmp_path: Path) -> None:
+    folder = small(tmp_path / "model")
+    monkey = pytest.MonkeyPatch()
+    with monkey.context() as patch:
+        patch.setattr("noria.model.export._kind", lambda *_: gguf.GGMLQuantizationType.F32)
+        export_gguf(folder, None, tmp_path / "wide.gguf")
+    rounded = exact_gguf(tmp_path / "wide.gguf")
+    assert rounded != tmp_path / "wide.gguf"
+    assert exact_gguf(rounded) == rounded
+    generator = open_generator(EngineConfig(kind="openvino"), tmp_path, gguf_override=tmp_path / "wide.gguf")
+    try:
+        assert generator.generate(GenerationRequest(messages=(Message(role="user", content="room"),), max_tokens=2)).token_ids
+    finally:
+        generator.close()
 
 
 @pytest.mark.parametrize("method", ["full", "prompt"])
@@ -115,6 +146,8 @@ def test_no_release_is_made_of_what_its_engine_does_not_read(tmp_path: Path) -> 
         with pytest.raises(ModelError, match="cannot be written as GGUF"):
             first_release(project, records.releases, records.artifacts)
         assert records.releases.list() == []
+    with pytest.raises(ModelError, match="cannot be written as GGUF"):  # before anything is measured or tuned
+        improve(project, progress=lambda *_: pytest.fail("something was done"))
 
 
 def test_the_head_of_the_embedded_model_is_what_its_makers_wrote() -> None:

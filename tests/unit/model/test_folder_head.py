@@ -3,6 +3,7 @@
 import json
 import string
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from tokenizers import Tokenizer as FastTokenizer
 from noria.errors import ModelError
 from noria.model import BaseModel, Tokenizer, export_gguf, has_gguf, load_tokenizer, served_gguf, train_tokenizer
 from noria.model.checkpoint import dequantize
+from noria.model.export import _written
 from noria.model.folder_head import folder_head
-from noria.model.gguf_file import read_head
+from noria.model.gguf_file import read_head, read_tensors
 from noria.model.tokenizer import PRE_TOKENIZERS, byte_level
 
 TEXTS = ["The lake lies still. It's 2026; don't pay 12345.67!", "请给我订一间房，住3晚。", "a\n\n\tb   c", "naïve café 🎉"] * 4
@@ -41,10 +43,9 @@ def made(folder: Path, kind: str = "llama", tokenizer: Tokenizer | None = None, 
     """A model folder with random weights, whose embedding has `spare` rows more than there are tokens."""
     tokenizer = tokenizer or words("smollm")
     folder.mkdir(exist_ok=True)
-    shape = {name: value for name, value in SHAPE.items() if not (kind == "qwen2" and name == "head_dim")}
     ids = {"eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id, "bos_token_id": None}
     size = tokenizer.vocab_size + spare
-    config = transformers.AutoConfig.for_model(kind, **{"vocab_size": size, "tie_word_embeddings": True, **ids, **shape, **settings})
+    config = transformers.AutoConfig.for_model(kind, **{"vocab_size": size, "tie_word_embeddings": True, **ids, **SHAPE, **settings})
     torch.manual_seed(0)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     tokenizer.save(folder)
@@ -86,6 +87,27 @@ def test_a_tokenizer_reads_back_by_llama_cpps_name_for_it(tmp_path: Path, pre: s
     assert (ours.chat_template, ours.added_tokens) == (back.chat_template, back.added_tokens)
     assert back.token_strings() == ours.token_strings()
     assert read_head(path)[0]["tokenizer.ggml.tokens"].value[ours.vocab_size :] == [f"[PAD{ours.vocab_size + number}]" for number in range(3)]
+
+
+def test_a_role_may_be_played_by_a_spare_row(tmp_path: Path) -> None:
+    folder = made(tmp_path / "folder", spare=3)
+    path = export_gguf(folder, None, tmp_path / "made.gguf")
+    fields, tensors = read_head(path)
+    last = len(fields["tokenizer.ggml.tokens"].value) - 1
+    fields["tokenizer.ggml.padding_token_id"] = replace(fields["tokenizer.ggml.padding_token_id"], value=last)
+    _written(read_tensors(path, tensors), fields, tmp_path / "other.gguf", "Q8_0", None)
+    assert load_tokenizer(tmp_path / "other.gguf").pad_id == last
+
+
+def test_a_word_that_is_an_added_token_stays_text(tmp_path: Path) -> None:
+    """Llama 3 takes words of its vocabulary as they are, and an added token is none of them, whatever the file says."""
+    tokenizer = words("llama-bpe")
+    full = FastTokenizer.from_str(tokenizer.to_json())
+    full.add_special_tokens([AddedToken("Guest", special=True, normalized=False)])
+    folder = made(tmp_path / "folder", tokenizer=tokenizer.replaced(full, None))
+    back = load_tokenizer(export_gguf(folder, None, tmp_path / "made.gguf"))
+    assert back.encode("Guest") == load_tokenizer(folder).encode("Guest") == tokenizer.encode("Guest")
+    assert back.special_id("Guest") not in back.encode("Guest")
 
 
 @given(st.text(alphabet=st.one_of(st.characters(codec="utf-8"), st.sampled_from(string.whitespace + string.digits + "'’sS"))))
@@ -138,6 +160,7 @@ REFUSED: list[tuple[Callable[[Path], Path], str]] = [
     (lambda folder: changed(made(folder), rope_parameters=None, rope_scaling={"type": "linear", "factor": 2.0}), "not encoded by plain rotation"),
     (lambda folder: changed(made(folder, "qwen2"), use_sliding_window=True), "attends within a window"),
     (lambda folder: changed(made(folder), hidden_act="gelu"), "its activation is 'gelu'"),
+    (lambda folder: changed(made(folder), tie_word_embeddings=None), "in the tensor 'output.weight' it differs from a plain llama"),
     (lambda folder: changed(made(folder), hidden_size=None), "its config.json has no `hidden_size`"),
     (_too_few_rows, "325 rows for the 326 tokens of its tokenizer"),
     (_of_old_form, "it holds no model.safetensors"),
@@ -151,6 +174,13 @@ def test_what_a_file_cannot_say_is_refused(tmp_path: Path, make: Callable[[Path]
     with pytest.raises(ModelError, match=message):
         folder_head(folder)
     assert not has_gguf(BaseModel(name="folder", kind="folder", path=folder))
+
+
+def test_what_follows_from_the_configuration_may_lie_among_the_weights(tmp_path: Path) -> None:
+    folder = made(tmp_path / "folder")
+    weights = load_file(folder / "model.safetensors")
+    save_file({**weights, "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(16)}, folder / "model.safetensors")
+    assert read_head(export_gguf(folder, None, tmp_path / "made.gguf"))[1].keys() == folder_head(folder)[1].keys()
 
 
 def test_weights_in_parts_are_read_and_what_lies_beside_them_is_not(tmp_path: Path) -> None:
