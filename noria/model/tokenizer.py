@@ -254,7 +254,7 @@ def _converted_by_transformers(path: Path) -> FastTokenizer:
 def _without_added_tokens(full: FastTokenizer) -> FastTokenizer:
     """The same tokenizer, which makes a special token of no text but what is unknown to it."""
     settings = json.loads(full.to_str())
-    added, special = ([token for token in settings["added_tokens"] if token["special"] or of_all] for of_all in (True, False))
+    added = settings["added_tokens"]
     settings["added_tokens"] = []
     settings["post_processor"] = None
     if settings["model"].get("ignore_merges"):
@@ -265,7 +265,7 @@ def _without_added_tokens(full: FastTokenizer) -> FastTokenizer:
                 settings["model"]["vocab"].pop(token["content"], None)
     if settings["model"]["type"] == "Unigram":
         # Its special tokens are pieces like others, at the best score there is. A piece without characters is found in no text.
-        for token_id in (token["id"] for token in special):
+        for token_id in (token["id"] for token in added if token["special"]):
             if token_id < len(settings["model"]["vocab"]):
                 settings["model"]["vocab"][token_id][0] = ""
     return FastTokenizer.from_str(json.dumps(settings))

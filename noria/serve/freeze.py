@@ -49,9 +49,8 @@ def first_release(project: Project, releases: Releases, store: ArtifactStore) ->
             return live
         never_live = releases.list()
         if not never_live and project.section("engine", EngineConfig).kind != "remote":
-            base = resolve(
-                project.section("model", ModelConfig).base, project.root
-            )  # weights that cannot be served are told before r1 is made of them
+            # Weights that are not there, or that the engine does not read, are told before r1 is made of them.
+            base = resolve(project.section("model", ModelConfig).base, project.root)
             if project.section("engine", EngineConfig).kind == "openvino":
                 check_gguf(base)
         first = never_live[0] if never_live else releases.add(freeze(project, store), notes={"origin": "base model"})
