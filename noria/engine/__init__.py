@@ -9,11 +9,11 @@ import sys
 from typing import Any, cast
 
 from noria.engine.config import EngineConfig, EngineKind
-from noria.engine.opening import open_generator
+from noria.engine.opening import open_generator, readable_base
 from noria.engine.openvino import OpenVINOGenerator
 from noria.engine.remote import RemoteGenerator
 from noria.engine.transformers import TransformersGenerator
 
 cast(dict[str, Any], sys.modules).setdefault("openvino_telemetry", None)  # what is None here cannot be imported
 
-__all__ = ["EngineConfig", "EngineKind", "OpenVINOGenerator", "RemoteGenerator", "TransformersGenerator", "open_generator"]
+__all__ = ["EngineConfig", "EngineKind", "OpenVINOGenerator", "RemoteGenerator", "TransformersGenerator", "open_generator", "readable_base"]

@@ -10,7 +10,7 @@ from noria.engine.openvino import OpenVINOGenerator
 from noria.engine.remote import RemoteGenerator
 from noria.engine.transformers import TransformersGenerator
 from noria.errors import ConfigError
-from noria.model import BaseModel, ModelConfig, Renderer, load_tokenizer, resolve, served_gguf
+from noria.model import BaseModel, ModelConfig, Renderer, check_gguf, load_tokenizer, resolve, served_gguf
 from noria.schema import Generator
 
 
@@ -21,6 +21,14 @@ def open_generator(config: EngineConfig, project_root: Path, gguf_override: Path
         ConfigError, DependencyError, ModelError: with what to change or install.
     """
     return _OPENERS[config.kind](config, project_root, gguf_override)
+
+
+def readable_base(project: Project) -> BaseModel:
+    """The base model that a project names, if it is there and the project's engine reads it. Raises ConfigError, DependencyError, ModelError."""
+    base = resolve(project.section("model", ModelConfig).base, project.root)
+    if project.section("engine", EngineConfig).kind == "openvino":
+        check_gguf(base)
+    return base
 
 
 def _local(project_root: Path, override: Path | None) -> tuple[BaseModel, Renderer]:

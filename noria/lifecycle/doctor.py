@@ -16,7 +16,7 @@ import psutil
 from noria.agent import AgentConfig, Toolbox
 from noria.agent.config import load_prompt
 from noria.config import FILE_NAME, Project, home_dir
-from noria.engine import EngineConfig
+from noria.engine import EngineConfig, readable_base
 from noria.errors import NoriaError
 from noria.evaluate.gate import GateConfig
 from noria.evaluate.paired import smallest_suite
@@ -25,7 +25,7 @@ from noria.lifecycle.environments import has_environment, load_environment
 from noria.lifecycle.improve import RUN_FILE
 from noria.lifecycle.releases import Records, verify_parts
 from noria.lifecycle.sections import check_values
-from noria.model import DEFAULT_BASE, ModelConfig, check_gguf, resolve
+from noria.model import DEFAULT_BASE, ModelConfig, resolve
 from noria.schema import Record
 from noria.serve.freeze import TOOLS_FILE
 
@@ -75,10 +75,7 @@ def _machine(project: Project | None) -> Iterator[Finding]:
 
     def weights() -> str:
         name = project.section("model", ModelConfig).base if project else DEFAULT_BASE
-        base = resolve(name, project.root if project else None)
-        if project and project.section("engine", EngineConfig).kind == "openvino":
-            check_gguf(base)
-        return f"{name} at '{base.path}'"
+        return f"{name} at '{(readable_base(project) if project else resolve(name)).path}'"
 
     yield _tried("weights", weights)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from noria.config import Project
-from noria.engine import EngineConfig
+from noria.engine import EngineConfig, readable_base
 from noria.errors import ArtifactError, ConfigError, DataError
 from noria.evaluate.suites import Suite, SuiteRun
 from noria.lifecycle.candidate import Time, base_of, build_engine, tune
@@ -25,7 +25,6 @@ from noria.lifecycle.lock import project_lock
 from noria.lifecycle.releases import Records, promote
 from noria.lifecycle.sections import check_values
 from noria.lifecycle.trial import OBJECTIVE, Progress, Trial, measure_release, plan_trial, run_trial, stake
-from noria.model import ModelConfig, check_gguf, resolve
 from noria.schema import GateReport, Record, Release, canonical_json
 from noria.serve import Serving, first_release, freeze
 from noria.store import Artifact, write_file
@@ -117,8 +116,7 @@ def improve(
             "transformers in noria.toml, or train the model that the URL serves."
         )
     check_values(project)  # what is wrong is told before any work
-    if engine.kind == "openvino":
-        check_gguf(resolve(project.section("model", ModelConfig).base, project.root))
+    readable_base(project)
     started = time.monotonic()
     with project_lock(project, "improve"), Records.open(project, loader) as records:
         live = first_release(project, records.releases, records.artifacts)

@@ -16,9 +16,9 @@ from filelock import FileLock
 from noria.agent import AgentConfig, Toolbox
 from noria.agent.config import load_prompt
 from noria.config import Project
-from noria.engine import EngineConfig
+from noria.engine import EngineConfig, readable_base
 from noria.knowledge import KnowledgeBase
-from noria.model import ModelConfig, check_gguf, resolve
+from noria.model import ModelConfig
 from noria.schema import Release
 from noria.store import ArtifactStore, Releases, file_hash
 
@@ -49,10 +49,7 @@ def first_release(project: Project, releases: Releases, store: ArtifactStore) ->
             return live
         never_live = releases.list()
         if not never_live and project.section("engine", EngineConfig).kind != "remote":
-            # Weights that are not there, or that the engine does not read, are told before r1 is made of them.
-            base = resolve(project.section("model", ModelConfig).base, project.root)
-            if project.section("engine", EngineConfig).kind == "openvino":
-                check_gguf(base)
+            readable_base(project)  # weights that are not there, or that the engine does not read, are told before r1 is made of them
         first = never_live[0] if never_live else releases.add(freeze(project, store), notes={"origin": "base model"})
         return releases.move(first.id, "live", "the first release of the project: its base model as it came")
 
