@@ -62,7 +62,9 @@ def main() -> None:
         torch.manual_seed(0)
         for number, beginning in enumerate(BEGINNINGS):
             ids = torch.tensor([[tokenizer.bos_id, *tokenizer.encode(beginning)]])
-            sample = model.generate(ids, do_sample=True, temperature=0.8, top_p=0.95, max_new_tokens=48, pad_token_id=tokenizer.pad_id)
+            # Another document begins where this one ends.
+            ends = {"pad_token_id": tokenizer.pad_id, "eos_token_id": tokenizer.bos_id}
+            sample = model.generate(ids, do_sample=True, temperature=0.8, top_p=0.95, max_new_tokens=48, **ends)
             figures[f"sample_{number}"] = tokenizer.decode(sample[0].tolist())
     print_figures(figures)
     write_results("chinese_base", figures)

@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import random
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -68,7 +69,8 @@ def main() -> None:
                 process = subprocess.Popen(command(corpus, cut, options.steps), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 try:
                     # Starting takes some seconds in which nothing is written; the kills are spread over what comes after, too.
-                    process.wait(timeout=rng.uniform(2, 14) if kills < options.kills else None)
+                    if process.wait(timeout=rng.uniform(2, 14) if kills < options.kills else None):
+                        sys.exit(f"After {kills} kills the same command failed: {shlex.join(command(corpus, cut, options.steps))}")
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
@@ -82,7 +84,7 @@ def main() -> None:
     }  # fmt: skip
     print_figures(figures)
     write_results("pretrain_kills", figures)
-    sys.exit(0 if same else 1)
+    sys.exit(0 if same and same_curve else 1)
 
 
 if __name__ == "__main__":

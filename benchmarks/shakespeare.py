@@ -76,6 +76,7 @@ def race(options: argparse.Namespace, corpus: list[Path], work: Path) -> None:
     for seed in options.seeds:
         found = pretrain(corpus, work / f"race-{seed}", {**RACE, "seed": seed}, options.race_minutes)
         figures |= {f"loss_seed_{seed}": found["validation_loss"], f"train_minutes_seed_{seed}": found["train_seconds"] / 60}
+        figures |= {f"minutes_in_all_seed_{seed}": found["wall_seconds_of_this_process"] / 60}
         figures |= {f"tokens_seed_{seed}": found["tokens"], "num_parameters": found["num_parameters"]}
         losses = [figures[f"loss_seed_{one}"] for one in _seeds_in(figures)]
         figures |= {"loss_mean": statistics.fmean(losses), "loss_spread": max(losses) - min(losses)}

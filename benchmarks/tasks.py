@@ -4,10 +4,10 @@
 
 Every set is tuned by `noria tune` and measured by `noria evaluate` on its official test rows, which nothing else looks at: of sets without a
 development part a twentieth of the training rows, by their own text, chooses the best weights; with ten rows a class those rows themselves do.
-Ten rows a class are tuned by contrasts, everything else as `noria tune` does by itself; `banking77_large` is all rows from all-mpnet-base-v2,
-installed as its message says. In `banking77_scope` a quarter of the intents, drawn by the seed, is never learnt: half of them stand as out of scope
-among the rows that choose the threshold, the other half among those that are measured. Prints and writes each seed's figure, mean and spread, and the
-minutes: benchmarks/results/tasks.json. Parts made with `--only` by one commit and the same options are gathered there.
+Everything is tuned as `noria tune` does by itself, which is by contrasts where there are ten rows a class; `banking77_large` is all rows from
+all-mpnet-base-v2, installed as its message says. In `banking77_scope` a quarter of the intents, drawn by the seed, is never learnt: half of them
+stand as out of scope among the rows that choose the threshold, the other half among those that are measured. Prints and writes each seed's figure,
+mean and spread, and the minutes: benchmarks/results/tasks.json. Parts made with `--only` by one commit and the same options are gathered there.
 """
 
 import argparse
@@ -110,7 +110,6 @@ class Set:
     metric: str
     minutes: float
     read: Callable[[Path, int], Sides]
-    settings: tuple[str, ...] = ()
     base: str | None = None
     is_chinese: bool = False
     also: tuple[str, ...] = ()
@@ -120,7 +119,7 @@ class Set:
 SETS = {
     "banking77": Set(task="classify", metric="accuracy", minutes=12.0, read=banking77),
     "banking77_large": Set(task="classify", metric="accuracy", minutes=15.0, read=banking77, base="all-mpnet-base-v2"),
-    "banking77_10": Set(task="classify", metric="accuracy", minutes=3.0, read=banking77_10, settings=("method=contrast",)),
+    "banking77_10": Set(task="classify", metric="accuracy", minutes=3.0, read=banking77_10),
     "banking77_scope": Set(task="classify", metric="accuracy", minutes=8.0, read=banking77_scope, also=("out_of_scope_recall", "in_scope_accuracy")),
     "resume_ner": Set(task="tag", metric="f1", minutes=12.0, read=resume_ner, is_chinese=True),
     "eprstmt": Set(task="classify", metric="accuracy", minutes=2.0, read=fewclue("eprstmt", "label"), is_chinese=True),
@@ -134,7 +133,7 @@ def tune_command(name: str, work: Path, seed: int, chinese_base: str | None, set
     command = ["tune", "--task", of.task, "--train", str(work / "train.jsonl"), "--eval", str(work / "dev.jsonl"), "--out", str(work / "out")]
     base = chinese_base if of.is_chinese else of.base
     command += ["--minutes", str(of.minutes), *(["--base", base] if base else [])]
-    return [*command, *(part for setting in (f"seed={seed}", *of.settings, *settings) for part in ("--set", setting))]
+    return [*command, *(part for setting in (f"seed={seed}", *settings) for part in ("--set", setting))]
 
 
 def one(name: str, options: argparse.Namespace, seed: int, work: Path) -> dict[str, float]:

@@ -38,7 +38,7 @@ def evaluate(
     ] = "tools",
     against: Annotated[str | None, typer.Option("--against", metavar="DIR|URL|RELEASE", help="What to compare with, on the same items.")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="F", help="Where to keep the report as JSON; of tasks with rows also as a page beside it.")
+        Path | None, typer.Option("--out", metavar="F", help="Where to keep the report as JSON, with a page beside it (none of lm-eval and judges).")
     ] = None,
     judge: Annotated[
         str | None, typer.Option("--judge", metavar="DIR|URL", help="A model that says whose answers are better (chat, summarize, rewrite).")

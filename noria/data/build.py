@@ -5,10 +5,12 @@ they are known, `url` and `license`), `dropped/` with everything that was taken 
 needed to go on after a kill stands in `.build/` until then: finished tasks are kept, an unfinished one begins again, and the result is the same.
 """
 
+import json
 import shutil
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,7 @@ from noria.data.corpus import BUILT, SCRATCH, open_corpus
 from noria.data.documents import whole_characters
 from noria.data.parse import INSTALL_CORPUS
 from noria.data.picture import funnel_picture
-from noria.errors import ArtifactError, DataError, DependencyError, StoreError
+from noria.errors import ArtifactError, ConfigError, DataError, DependencyError, StoreError
 from noria.store import claim, claimed, hardware, refuse_other, sizes, versions, write_file
 from noria.store.claim import give_up
 from noria.store.files import disk_errors
@@ -53,6 +55,8 @@ class Manifest(BaseModel):
     """Files in the folders given that are of no kind that is read, by the end of their names, and those named `test` or `eval`."""
     evaluation: dict[str, Any] = {}
     """Of the files given with `--against`: their names, how many texts were looked for, how many were too short to be."""
+    files: str = ""
+    """Tells the files that were read from others, and from themselves once they have changed."""
     versions: dict[str, str] = {}
     hardware: dict[str, Any] = {}
 
@@ -72,6 +76,8 @@ def build(config: BuildConfig, paths: Sequence[Path], out: Path, report: Report,
     if (out / BUILT).is_file():
         made = read_manifest(out)
         refuse_other(out, {"settings": made.request}, {"settings": _asked(config, paths, against)})
+        if made.files and _have_changed(made.files, paths, out, against):
+            raise ConfigError(f"'{out}' was made from other files, or they have changed since. Give a new `--out`, or delete the folder.")
         shutil.rmtree(out / SCRATCH, ignore_errors=True)  # a kill may have left it
         return made
     recipe = begin(config, paths, out, against)
@@ -87,10 +93,8 @@ def build(config: BuildConfig, paths: Sequence[Path], out: Path, report: Report,
 
 def begin(config: BuildConfig, paths: Sequence[Path], out: Path, against: Sequence[Path] = ()) -> "Recipe":
     """Check everything that can be checked beforehand, and claim the folder; see `build`."""
-    corpus = open_corpus(paths)
-    files = tuple(path for path in corpus.files if not path.resolve().is_relative_to(out.resolve()))
-    if not files:
-        raise DataError(f"No text in {', '.join(repr(str(p)) for p in paths)} but what stands in '{out}' itself. Give another folder with `--out`.")
+    corpus = open_corpus(paths).without(out)
+    files = tuple(corpus.files)
     if against:
         read_evaluation(tuple(against))
     try:
@@ -129,6 +133,7 @@ def finish(recipe: "Recipe") -> Manifest:
         contents=contents,
         passed_over=recipe.passed_over,
         evaluation=_evaluation(recipe.against),
+        files=_mark(claimed(recipe.scratch)["files"]),
         versions=versions() | _library_versions(),
         hardware=hardware(),
     )
@@ -144,6 +149,18 @@ def read_manifest(out: Path) -> Manifest:
         return Manifest.model_validate_json((out / BUILT).read_bytes())
     except (OSError, ValueError) as error:
         raise ArtifactError(f"'{out / BUILT}' cannot be read ({error!s:.200}). Delete the folder and run `noria data build` again.") from error
+
+
+def _mark(files: Sequence[Sequence[str | int]]) -> str:
+    return sha256(json.dumps(files).encode()).hexdigest()
+
+
+def _have_changed(mark: str, paths: Sequence[Path], out: Path, against: Sequence[Path]) -> bool:
+    """Whether other files would be read now; where they are gone, what was made of them stays as it is."""
+    try:
+        return mark != _mark(sizes((*open_corpus(paths).without(out).files, *against)))
+    except (DataError, OSError):
+        return False
 
 
 def _asked(config: BuildConfig, paths: Sequence[Path], against: Sequence[Path]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ under 8 words or 12 ideographs are not looked for: they would be found everywher
 import csv
 import io
 import json
+import lzma
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -93,6 +95,13 @@ def _texts(path: Path) -> Iterator[str]:
     if not path.is_file():
         raise DataError(f"No file '{path}'. Check what is given with `--against`.")
     suffix = suffix_of(path)
+    try:
+        yield from _read(path, suffix)
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        raise DataError(f"'{path}': damaged or cut off ({error!s:.200}). Evaluation files must be read whole.") from error
+
+
+def _read(path: Path, suffix: str) -> Iterator[str]:
     if suffix in (*ROW_SUFFIXES, ".json"):
         yield from _texts_of_json(path, whole=suffix == ".json")
     elif suffix in (".csv", ".tsv"):
@@ -114,7 +123,7 @@ def _texts_of_table(path: Path, delimiter: str) -> Iterator[str]:
             lines = io.StringIO(decode(stream.read()), newline="")
         for row in csv.reader(lines, delimiter=delimiter):
             yield from row
-    except (DataError, csv.Error, OSError, EOFError) as error:
+    except (DataError, csv.Error) as error:
         raise DataError(f"'{path}': {error!s:.200} Evaluation files must be read whole.") from error
 
 

@@ -42,6 +42,13 @@ class Corpus:
     def num_bytes(self) -> int:
         return sum(path.stat().st_size for path in self.files)
 
+    def without(self, folder: Path) -> "Corpus":
+        """The corpus but for what stands in a folder, where the work itself writes. Raises DataError where nothing else is left."""
+        files = [path for path in self.files if not path.resolve().is_relative_to(folder.resolve())]
+        if not files:
+            raise DataError(f"No text but what stands in '{folder}' itself. Give another folder with `--out`.")
+        return Corpus(files=files, passed_over=self.passed_over)
+
     def __iter__(self) -> Iterator[Document]:
         self.left_out.clear()
         with Parser() as parser:

@@ -6,6 +6,7 @@ In: the two files of a task with their rows. Out: nothing, the first fault as on
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from noria.data.examples import AnswerExample, ChatExample, ClassifyExample, EmbedExample, Example, ScoreExample, TagExample, Task, TextPairExample
 from noria.data.tag_schemes import Scheme, first_break, scheme_of
@@ -14,6 +15,7 @@ from noria.errors import DataError
 
 OUT_OF_SCOPE = "out_of_scope"
 """The label of a text that has none; rows of it in an evaluation file alone calibrate when a classifier says so."""
+_EMPTY = "field `{}` is empty. Fill it, or remove the row."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,18 +41,25 @@ class TaskFile:
 def read_file(path: Path, task: Task) -> TaskFile:
     """The rows of a file to learn from or to measure by. Raises DataError at the first that is empty or without its answer."""
     file = TaskFile(path=path, rows=dict(numbered_rows(path, task)))
-    if not file.rows:
-        raise DataError(f"'{path}' has no rows; a {task} file has one JSON object a line.")
+    check_asked(file, task)
     for line, row in file.rows.items():
-        field = _empty_field(row)
-        if field:
-            raise file.fault(line, f"field `{field}` is empty. Fill it, or remove the row.")
+        if field := _empty_answer(row):
+            raise file.fault(line, _EMPTY.format(field))
         missing = _missing_field(row)
         if missing:
             raise file.fault(line, f"field `{missing}` is missing; a row to learn from or to measure by needs it.")
     if task == "tag":
         check_tags(file, scheme_in(file))
     return file
+
+
+def check_asked(file: TaskFile, task: Task) -> None:
+    """Refuse a file without rows, and a row in which nothing is asked. Raises DataError."""
+    if not file.rows:
+        raise DataError(f"'{file.path}' has no rows; a {task} file has one JSON object a line.")
+    for line, row in file.rows.items():
+        if field := _empty_question(row):
+            raise file.fault(line, _EMPTY.format(field))
 
 
 def check_pair(train: TaskFile, held_out: TaskFile, out_of_scope: bool | None = None) -> None:
@@ -170,25 +179,35 @@ def check_tags(file: TaskFile, scheme: Scheme) -> None:
         raise file.fault(line, f"`tags[{at}]` is {tags[at]!r} {before}, which {scheme} does not allow. Correct the tags.")
 
 
-def _empty_field(row: Example) -> str | None:
-    names = ("text", "text_pair", "question", "context", "target", "label", "positive")
-    fields = {name: getattr(row, name, None) for name in names}
+def _empty_question(row: Example) -> str | None:
+    if isinstance(row, ChatExample):
+        users = (index for index, message in enumerate(row.messages) if message.role == "user")
+        return next((f"messages[{index}].content" for index in users if _says_nothing(row, index)), None)
+    if isinstance(row, TagExample):  # white space is a token of some Chinese sets
+        return next((f"tokens[{index}]" for index, token in enumerate(row.tokens) if not token), None)
+    return _blank({name: getattr(row, name, None) for name in ("text", "text_pair", "question", "context")})
+
+
+def _empty_answer(row: Example) -> str | None:
+    if isinstance(row, ChatExample):
+        learnt = (index for index, message in enumerate(row.messages) if message.role == "assistant" and row.train[index])
+        return next((f"messages[{index}].content" for index in learnt if _says_nothing(row, index)), None)
+    fields = {name: getattr(row, name, None) for name in ("target", "label", "positive")}
     if isinstance(row, ClassifyExample) and not isinstance(row.label, str):
         fields |= {f"label[{index}]": name for index, name in enumerate(row.label or ())}
     if isinstance(row, EmbedExample):
         fields |= {f"negatives[{index}]": text for index, text in enumerate(row.negatives)}
-    if isinstance(row, ChatExample):
-        return next((f"messages[{index}].content" for index in range(len(row.messages)) if _is_blank(row, index)), None)
-    if isinstance(row, TagExample):  # white space is a token of some Chinese sets
-        return next((f"tokens[{index}]" for index, token in enumerate(row.tokens) if not token), None)
+    return _blank(fields)
+
+
+def _blank(fields: Mapping[str, Any]) -> str | None:
     return next((name for name, value in fields.items() if isinstance(value, str) and not value.strip()), None)
 
 
-def _is_blank(row: ChatExample, index: int) -> bool:
-    """Whether a user says nothing, or an answer to learn from neither says nor calls anything."""
+def _says_nothing(row: ChatExample, index: int) -> bool:
+    """Whether a message neither says nor calls anything."""
     message = row.messages[index]
-    asked_or_learnt = message.role == "user" or (message.role == "assistant" and row.train[index])
-    return asked_or_learnt and not message.content.strip() and not message.tool_calls
+    return not message.content.strip() and not message.tool_calls
 
 
 def _missing_field(row: Example) -> str | None:

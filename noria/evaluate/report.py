@@ -7,6 +7,7 @@ too, and a page without scripts or outside files.
 import base64
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +20,43 @@ from noria.evaluate.scores import Scores
 from noria.store import write_file
 
 NUM_EXAMPLES, NUM_CONFUSIONS, MOST_SLICES = 60, 30, 12
+MOST_SHOWN = 600
+"""Characters of a text."""
 NUM_BINS = 10
 """Of equal width, for the curve of how often a model is right that says how sure it is."""
 LENGTHS = ("shortest third", "middle third", "longest third")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What a row asks and what is right, to be read by a person."""
+
+    text: str
+    right: str
+    source: str = ""
+    label: str = ""
+    """By which rows are parted beside their length, language and source."""
+    length: int | None = None
+    """In characters, of what was asked in all; None: of the text."""
 
 
 def details(
     rows: Sequence[Example], said: Sequence[Mapping[str, Any]], found: Scores, before: tuple[Sequence[Mapping[str, Any]], Scores] | None
 ) -> dict[str, Any]:
     """Slices, confusions, how far sureness can be trusted, and telling rows: what two models answer differently well, or the one gets wrong."""
-    earlier = None if before is None else before[1].values
+    shown = [_shown(row) for row in rows]
+    earlier = None if before is None else ([said_of(one) for one in before[0]], before[1].values)
     return {
-        "slices": _slices(rows, found.values, earlier),
-        "confusions": _confusions(rows, said),
+        "slices": slices(shown, found.values, earlier and earlier[1]),
+        "confusions": most_confused(_confused(rows, said)),
         "reliability": _reliability(rows, said, found.values),
-        "examples": _examples(rows, said, found.values, before),
+        "examples": telling(shown, [said_of(one) for one in said], found.values, earlier),
     }
+
+
+def _shown(row: Example) -> Shown:
+    right = right_of(row)
+    return Shown(text=text_of(row), right=right, source=row.source or "", label=right if isinstance(row, ClassifyExample) else "")
 
 
 def write_page(report: Mapping[str, Any], path: Path, curves: Mapping[str, bytes]) -> None:
@@ -85,14 +107,15 @@ def said_of(prediction: Mapping[str, Any]) -> str:
     return ", ".join(values) if "labels" in prediction else " ".join(values)
 
 
-def _slices(rows: Sequence[Example], values: Sequence[float], earlier: Sequence[float] | None) -> list[dict[str, Any]]:
-    lengths = np.array([len(text_of(row)) for row in rows])
+def slices(rows: Sequence[Shown], values: Sequence[float], earlier: Sequence[float] | None) -> list[dict[str, Any]]:
+    """The mean over rows of one length, language, source or label, of each of which there are two or more in the file."""
+    lengths = np.array([len(row.text) if row.length is None else row.length for row in rows])
     borders = np.quantile(lengths, [1 / 3, 2 / 3])
     kinds: dict[str, Callable[[int], str]] = {
         "length": lambda i: LENGTHS[int(np.searchsorted(borders, lengths[i]))],
-        "language": lambda i: "Chinese" if is_chinese(text_of(rows[i])) else "other",
+        "language": lambda i: "Chinese" if is_chinese(rows[i].text) else "other",
         "source": lambda i: rows[i].source or "unknown",
-        "label": lambda i: right_of(rows[i]) if isinstance(rows[i], ClassifyExample) else "",
+        "label": lambda i: rows[i].label,
     }
     made: list[dict[str, Any]] = []
     for kind, name_of in kinds.items():
@@ -110,14 +133,19 @@ def _slice(kind: str, name: str, members: Sequence[int], values: Sequence[float]
     return row if earlier is None else row | {"mean_against": float(np.mean([earlier[i] for i in members]))}
 
 
-def _confusions(rows: Sequence[Example], said: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What was taken for what, the most frequent first: labels, or the tags of tokens."""
+def _confused(rows: Sequence[Example], said: Sequence[Mapping[str, Any]]) -> Counter[tuple[str, str]]:
+    """What was taken for what: labels, or the tags of tokens."""
     pairs: Counter[tuple[str, str]] = Counter()
     for row, one in zip(rows, said, strict=True):
         if isinstance(row, ClassifyExample) and isinstance(row.label, str) and "label" in one:
             pairs[row.label, str(one["label"])] += 1
         elif isinstance(row, TagExample):
             pairs.update(zip(row.tags or (), one["tags"], strict=True))
+    return pairs
+
+
+def most_confused(pairs: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
+    """What was right and what was said instead, the most frequent first."""
     wrong = [(pair, count) for pair, count in pairs.most_common() if pair[0] != pair[1]]
     return [{"right": right, "said": given, "n": count} for (right, given), count in wrong[:NUM_CONFUSIONS]]
 
@@ -136,13 +164,14 @@ def _reliability(rows: Sequence[Example], said: Sequence[Mapping[str, Any]], val
     ]
 
 
-def _examples(
-    rows: Sequence[Example], said: Sequence[Mapping[str, Any]], values: Sequence[float], before: tuple[Sequence[Mapping[str, Any]], Scores] | None
+def telling(
+    rows: Sequence[Shown], said: Sequence[str], values: Sequence[float], before: tuple[Sequence[str], Sequence[float]] | None
 ) -> list[dict[str, Any]]:
-    earlier = [1.0] * len(rows) if before is None else before[1].values
+    """Rows that two models answer differently well, the largest differences first from both ends; of one model those that it gets wrong."""
+    earlier = [1.0] * len(rows) if before is None else before[1]
     order = sorted((i for i in range(len(rows)) if values[i] != earlier[i]), key=lambda i: values[i] - earlier[i])
     made: list[dict[str, Any]] = []
     for i in order if len(order) <= NUM_EXAMPLES else [*order[: NUM_EXAMPLES // 2], *order[-NUM_EXAMPLES // 2 :]]:
-        row = {"text": text_of(rows[i])[:600], "right": right_of(rows[i])[:600], "said": said_of(said[i])[:600], "value": values[i]}
-        made.append(row if before is None else row | {"said_against": said_of(before[0][i])[:600], "value_against": earlier[i]})
+        row = {"text": rows[i].text[:MOST_SHOWN], "right": rows[i].right[:MOST_SHOWN], "said": said[i][:MOST_SHOWN], "value": values[i]}
+        made.append(row if before is None else row | {"said_against": before[0][i][:MOST_SHOWN], "value_against": earlier[i]})
     return made

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 from noria.align.finetune import check_base
 from noria.config import Section, checked
 from noria.data import Example, Task
-from noria.data.examples import HeadTask, WritingTask
+from noria.data.examples import ClassifyExample, HeadTask, WritingTask
 from noria.data.language import mostly_chinese
-from noria.data.task_checks import TaskFile, check_pair, first_list, in_both, question_of, read_file
+from noria.data.task_checks import TaskFile, check_asked, check_pair, first_list, in_both, question_of, read_file
 from noria.data.tasks import numbered_rows
-from noria.errors import ConfigError, DataError, ModelError, NoriaError
+from noria.errors import ConfigError, DataError, DependencyError, ModelError, NoriaError
 from noria.evaluate.scores import score
 from noria.lifecycle.adapt_untrained import adapt_untrained, check_untrained
 from noria.lifecycle.adapt_writing import adapt_writing, check_writing, predict_writing
 from noria.lifecycle.asking import open_folder
-from noria.lifecycle.measure import check_comparable
+from noria.lifecycle.measure import check_apart, check_comparable
 from noria.lifecycle.measure_heads import standing_of
 from noria.lifecycle.predictions import keep_predictions
 from noria.lifecycle.race import RUNNERS, UNHEEDED, Fault, RaceConfig, asking_seconds, num_rows, race, refuse_wrong
@@ -32,7 +32,7 @@ from noria.model.registry import CHINESE_ENCODER, DEFAULT_ENCODER
 from noria.store import content_mark, sizes
 from noria.train import TuneConfig
 from noria.train.heads.opening import can_turn, head_of, new_model, reads_ahead
-from noria.train.methods import check_method, num_learning, unheeded, with_method
+from noria.train.methods import changed_unheeded, check_method, num_learning, unheeded, with_method
 from noria.train.sentences import SentenceEncoder
 from noria.train.task import Report, Say, Tuned, Watch, tell_of_rows, tune
 from noria.train.task_config import TaskConfig
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from noria.lifecycle.search_space import Space
 
 TASKS = (*get_args(HeadTask), *get_args(WritingTask))
+FEW_ROWS = 20
+"""Rows a label, on average, up to which a classifier learns by contrasts, if nothing else is asked for."""
 Rows = tuple[Path, Sequence[Example]]
 """A task file, and its rows."""
 
@@ -139,8 +141,21 @@ def _to_write(job: Job) -> Tuned:
 
 
 def _with_head(job: Job) -> Tuned:
-    config, base, kind = checked(TaskConfig, job.settings, "--set"), _encoder(job), head_task(job.task)
+    config, base, kind = _head_config(job), _encoder(job), head_task(job.task)
     return tune(config, kind, *job.given, base, job.out, job.request(config, base.path), scorer(kind), job.report, job.say)
+
+
+def _head_config(job: Job) -> TaskConfig:
+    """As it was set. Where no method is, a classifier on the encoder that comes with Noria learns by contrasts from few rows a label: all of the
+    encoder's weights would learn them by heart."""
+    config = checked(TaskConfig, job.settings, "--set")
+    if job.task != "classify" or job.base is not None or "method" in job.settings or first_list(job.train) is not None:
+        return config
+    num_rows = len(job.rows) / len({str(row.label) for row in job.rows if isinstance(row, ClassifyExample)})
+    if num_rows > FEW_ROWS or changed_unheeded(config, job.task, "contrast"):
+        return config
+    job.say(f"{num_rows:.3g} rows a label (on average) are few, so they are learnt by contrasts; `--method full` tunes on the labels alone.")
+    return config.model_copy(update={"method": "contrast"})
 
 
 def _encoder(job: Job) -> BaseModel:
@@ -156,7 +171,7 @@ def _searched(job: Job, num_trials: int) -> Tuned:
 def _searched_with_head(job: Job, num_trials: int) -> Tuned:
     from noria.lifecycle.search import search
 
-    config, base, kind = checked(TaskConfig, job.settings, "--set"), _encoder(job), head_task(job.task)
+    config, base, kind = _head_config(job), _encoder(job), head_task(job.task)
 
     def tuned(settings: TaskConfig, folder: Path, told: Report, watch: Watch) -> Tuned:
         return tune(settings, kind, *job.given, base, folder, job.request(settings, base.path), scorer(kind), told, lambda _: None, watch)
@@ -249,7 +264,7 @@ def _fault_of(job: Job) -> Fault:
     def fault(method: str, settings: Mapping[str, Any]) -> NoriaError | None:
         try:
             check(method, settings)
-        except (ConfigError, DataError, ModelError) as error:
+        except (ConfigError, DataError, DependencyError, ModelError) as error:
             return error
         return None
 
@@ -326,12 +341,14 @@ def predict_file(model: str, task: str, data: Path, out: Path, report: Report) -
         model: a folder that was tuned; a model that writes may have any name that `[model] base` takes, or the URL of a server.
 
     Raises:
-        ConfigError: the folder was tuned for another task.
-        DataError: `data` breaks its format.
+        ConfigError: the folder was tuned for another task, or `out` is `data`.
+        DataError: `data` breaks its format, or asks nothing.
     """
+    check_apart(out, (out,), {"--data": [data]})
     if task in get_args(WritingTask):
         return predict_writing(model, cast(WritingTask, task), data, out, report)
     file = TaskFile(path=data, rows=dict(numbered_rows(data, cast(Task, head_task(task)))))
+    check_asked(file, cast(Task, task))
     rows = list(file.rows.values())
     _, predictions = open_folder(Path(model), task)
 

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -23,6 +24,7 @@ from noria.lifecycle.untrained import NAME, CaseGenerator, CasesFile, Untrained,
 from noria.model import DEFAULT_BASE, resolve
 from noria.model.registry import CHINESE_ENCODER, DEFAULT_ENCODER
 from noria.store import check_claim, claim, finished, hardware, versions, write_file
+from noria.train.checkpoint import given_up_on_failure
 from noria.train.heads.scope import threshold_of
 from noria.train.sentences import SentenceEncoder
 from noria.train.task import DONE, SCRATCH, Report, Say, Tuned
@@ -78,13 +80,14 @@ def adapt_untrained(
     report("reading cases", 0, 1)
     book = CaseBook.of(rows if writing is None else map(writing.conversation, rows), encoder)
     report("reading cases", 1, 1)
+    if encoder.num_cut:
+        say(f"{encoder.num_cut:,} of {len(book.rows):,} cases have a text of more than {encoder.room} tokens; the rest of it is not compared.")
     untrained = Untrained(file, book, None if file.base is None else open_plain(file.base))
-    try:
+    with closing(untrained):
         claim(out, out / SCRATCH, request, COMMAND)
-        untrained.file = _with_best_number(config, untrained, writing, held_out, report)
-        found, untrained.file = _standing(untrained, writing, held_out, _most(config, untrained.file, ROWS_TO_SCORE), report)
-    finally:
-        untrained.close()
+        with given_up_on_failure(out, out / SCRATCH):
+            untrained.file = _with_best_number(config, untrained, writing, held_out, report)
+            found, untrained.file = _standing(untrained, writing, held_out, _most(config, untrained.file, ROWS_TO_SCORE), report)
     metrics = {found.metric: found.score, "score": found.score, "num_scored": len(found.groups), "num_steps": 0}
     metrics |= {"num_examples": untrained.file.num_examples, "train_seconds": round(time.monotonic() - began, 1)}
     say(f"{len(book.rows):,} cases; {untrained.file.num_examples} of them for a question.")

@@ -21,7 +21,7 @@ from noria.align.finetune import MAX_HELD_OUT_TOKENS, check_base, short_enough
 from noria.data import ChatExample, Example, TextPairExample, write_task
 from noria.data.examples import WritingTask
 from noria.data.language import mostly_chinese
-from noria.data.task_checks import TaskFile, question_of
+from noria.data.task_checks import TaskFile, check_asked, question_of
 from noria.data.tasks import first_fault, numbered_rows, read_objects
 from noria.errors import ArtifactError, ConfigError, ContextOverflowError, DataError, ModelError
 from noria.evaluate.lengths import too_long
@@ -194,9 +194,8 @@ def predict_writing(model: str, task: WritingTask, data: Path, out: Path, report
     if writing.task != task and {writing.task, task} != {"chat", "tools"}:
         raise ConfigError(f"'{model}' was tuned for the task {writing.task!r}, not {task!r}. Give `--task {writing.task}`, or another folder.")
     file = TaskFile(path=data, rows=_questions(data) if task in ("chat", "tools") else dict(numbered_rows(data, task)))
+    check_asked(file, task)
     rows = list(file.rows.values())
-    if not rows:
-        raise DataError(f"'{data}' has no rows; a {task} file has one JSON object a line.")
 
     def predict(start: int) -> Generator[dict[str, Any]]:
         said = answers(model, writing, rows[start:], file.places[start:])

@@ -60,7 +60,7 @@ def measure_harness(
         ModelError: no decoder.
     """
     if out is not None:
-        check_report(out)
+        check_report(out, {})
     names = [name.strip() for name in task.removeprefix(PREFIX).split(",")]
     manager = _manager(names, folder)
     bases = [_decoder(name) for name in (model, against) if name is not None]

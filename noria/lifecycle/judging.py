@@ -60,8 +60,8 @@ def judge_pairs(
     """
     if asked.task not in TASKS:
         raise ConfigError(f"`--judge` and sheets are for the tasks {', '.join(TASKS)}; what is right of {asked.task!r} is known without.")
-    check_report(out)
-    _check_apart(out, {"--data": [asked.data], "--sheet": [] if sheet is None else [sheet], "--filled": filled})
+    given = {"--data": [asked.data], "--sheet": [] if sheet is None else [sheet], "--filled": filled}
+    check_report(out, given, (_pairs_path(out), _verdicts_path(out)))
     file = read_file(asked.data, cast(Task, asked.task))
     items = _items(asked.task, file)
     check_comparable(asked.data, [item.group or item.id for item in items])
@@ -100,14 +100,6 @@ def _pairs_path(out: Path) -> Path:
 
 def _verdicts_path(out: Path) -> Path:
     return out.with_suffix(".verdicts.jsonl")
-
-
-def _check_apart(out: Path, given: Mapping[str, Sequence[Path]]) -> None:
-    """Raise ConfigError where the report, or what is kept beside it, would be written over a file that is given."""
-    written = {path.resolve() for path in (out, _pairs_path(out), _verdicts_path(out))}
-    for option, paths in given.items():
-        if taken := next((path for path in paths if path.resolve() in written), None):
-            raise ConfigError(f"`--out` is '{out}', which would write over '{taken}': it is also given as `{option}`. Give another `--out`.")
 
 
 def _people(pairs: Sequence[Pair], sheets: Sequence[Mapping[str, Side]], most: Mapping[str, Side], found: Sequence[Judged]) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """Measuring any model on task data, alone or against another on the same items.
 
 In: names of models (a release, a folder, a GGUF file, base weights, a URL) and a file. Out: means with intervals, and with a second model the
-paired effect, its interval, test and p. Here: `tools` and `chat` (a chat task file; each message trained on is one decision) and `suite`
-(`evals/`); the tasks that have rows with one right answer are in `measure_heads`.
+paired effect, its interval, test and p, as JSON and as a page beside it. Here: `tools` and `chat` (a chat task file; each message trained on is one
+decision) and `suite` (`evals/`); the tasks that have rows with one right answer are in `measure_heads`.
 """
 
 import json
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
@@ -24,6 +24,8 @@ from noria.errors import ConfigError, DataError, ModelError
 from noria.evaluate.counted import Counted
 from noria.evaluate.intervals import intervals
 from noria.evaluate.paired import compare, minimum_detectable_effect
+from noria.evaluate.report import write_page
+from noria.evaluate.suite_report import suite_details
 from noria.evaluate.suites import Item, Suite, SuiteRun, chat_suite, item_request, load_suite, run_suite
 from noria.lifecycle.releases import Records
 from noria.lifecycle.seen import seen_by
@@ -35,6 +37,8 @@ from noria.serve import first_release
 from noria.store import write_file
 
 TASKS = ("tools", "chat", "suite")
+PICTURE = "curve.svg"
+"""Of how a folder was trained."""
 CASES = "cases.json"
 """What says that a folder holds cases instead of weights."""
 ROW_TASKS = (*get_args(HeadTask), "summarize", "rewrite")
@@ -66,7 +70,7 @@ def measure(
         ConfigError: no model of this name, or a release named outside a project.
     """
     if out is not None:
-        check_report(out)
+        check_report(out, {"--data": [data]})
     if task in ROW_TASKS:
         from noria.lifecycle.measure_heads import measure_rows  # imports torch
 
@@ -81,16 +85,26 @@ def measure(
             find_model(folder, name)
     known = {} if file is None else seen_by(model, against, file, "chat", say)
     run = _run(folder, model, suite, progress)
-    report: dict[str, Any] = {"task": task, "model": model, "data": str(data), "n": len(run.results), **known, **_metrics(run)}
+    report: dict[str, Any] = {"task": task, "model": model, "data": str(data), "n": len(run.results), **known, "main": run.kind, **_metrics(run)}
+    before = None
     if against is not None:
-        report |= {"against": against, **planned, **_compared(_run(folder, against, suite, progress), run)}
+        before = _run(folder, against, suite, progress)
+        report |= {"against": against, "metrics_against": _metrics(before)["metrics"], **planned, **_compared(before, run)}
+    report |= suite_details(suite, run, before)
     if file is not None and find_spec("torch"):  # which a project is served without
         from noria.lifecycle.perplexity import with_perplexity
 
         report = with_perplexity(report, model, against, file, lambda _: as_conversation, progress, say)
     if out is not None:
         write_report(report, out)
+        write_page(report, out.with_suffix(".html"), curves_of(model, against))
     return report
+
+
+def curves_of(*names: str | None) -> dict[str, bytes]:
+    """The pictures of how folders were trained; what is no folder of ours, or learnt in no steps, has none."""
+    pictures = {name: Path(name) / PICTURE for name in names if name is not None}
+    return {name: path.read_bytes() for name, path in pictures.items() if path.is_file()}
 
 
 def as_conversation(row: Example) -> ChatExample:
@@ -120,10 +134,24 @@ def check_comparable(data: Path, groups: Sequence[str]) -> int:
     return n
 
 
-def check_report(out: Path) -> None:
-    """Raise ConfigError where a report would be JSON in a file that is named as a page."""
+def check_report(out: Path, given: Mapping[str, Sequence[Path]], beside: Sequence[Path] = ()) -> None:
+    """Raise ConfigError where a report would be JSON in a file that is named as a page, or be written over what is given.
+
+    Args:
+        given: files by the option they are given as.
+        beside: what is written beside the report and its page.
+    """
     if out.suffix.lower() in (".html", ".htm"):
-        raise ConfigError(f"`--out` is '{out}'; the report is JSON, beside which tasks with rows put a page. Give '{out.with_suffix('.json')}'.")
+        raise ConfigError(f"`--out` is '{out}'; the report is JSON, and its page stands beside it. Give '{out.with_suffix('.json')}'.")
+    check_apart(out, (out, out.with_suffix(".html"), *beside), given)
+
+
+def check_apart(out: Path, written: Sequence[Path], given: Mapping[str, Sequence[Path]]) -> None:
+    """Raise ConfigError where a file that is given would be written over."""
+    places = {path.resolve() for path in written}
+    for option, paths in given.items():
+        if taken := next((path for path in paths if path.resolve() in places), None):
+            raise ConfigError(f"`--out` is '{out}', which would write over '{taken}': it is also given as `{option}`. Give another `--out`.")
 
 
 def write_report(report: dict[str, Any], out: Path) -> None:

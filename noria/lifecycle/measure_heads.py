@@ -21,14 +21,13 @@ from noria.evaluate.scores import score
 from noria.evaluate.suites import chat_suite
 from noria.lifecycle.adapt_writing import Writing, answers
 from noria.lifecycle.asking import Known, open_folder
-from noria.lifecycle.measure import Say, check_plain, open_plain, plan, write_report
+from noria.lifecycle.measure import Say, check_plain, curves_of, open_plain, plan, write_report
 from noria.lifecycle.perplexity import Conversation, with_perplexity
 from noria.lifecycle.seen import seen_by
 from noria.lifecycle.standing import Standing, group_of, reported, standing_on_rows, standing_on_suite
 from noria.lifecycle.trial import Progress
 from noria.lifecycle.untrained import placed
 
-PICTURE = "curve.svg"
 Predict = Callable[[TaskFile, Progress], list[Mapping[str, Any]]]
 """What a model says of the rows of a file, in their order."""
 
@@ -62,7 +61,7 @@ def measure_rows(model: str, task: str, data: Path, *, against: str | None, out:
         report = with_perplexity(report, model, against, file, partial(_learnt, task=cast(WritingTask, task)), progress, say)
     if out is not None:
         write_report(report, out)
-        write_page(report, out.with_suffix(".html"), _curves(model, against))
+        write_page(report, out.with_suffix(".html"), curves_of(model, against))
     return report
 
 
@@ -119,12 +118,6 @@ def _opened_to_write(name: str, task: WritingTask) -> Predict:
 
 def _learnt(name: str, task: WritingTask) -> Conversation:
     return Writing.read(Path(name), task).conversation
-
-
-def _curves(*names: str | None) -> dict[str, bytes]:
-    """The pictures of how folders were trained; what is no folder of ours, or learnt in no steps, has none."""
-    pictures = {name: Path(name) / PICTURE for name in names if name is not None}
-    return {name: path.read_bytes() for name, path in pictures.items() if path.is_file()}
 
 
 def _check_rows(name: str, told: Known, file: TaskFile, say: Say) -> None:

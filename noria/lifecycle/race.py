@@ -17,10 +17,11 @@ from pydantic import ConfigDict, Field
 
 from noria.config import MOST_MINUTES, Section
 from noria.data.examples import WritingTask
-from noria.errors import ConfigError, DataError, ModelError, NoriaError
+from noria.errors import ConfigError, DataError, DependencyError, ModelError, NoriaError
 from noria.evaluate.paired import compare, holm
 from noria.lifecycle.standing import Standing
 from noria.store import claim, finished, write_file
+from noria.store.claim import give_up
 from noria.store.files import copy_folder
 from noria.train.task import DONE, Say, Tuned
 
@@ -135,6 +136,7 @@ def race(
         laps = [_lap(method, share, scratch / f"round-{number}" / method, make, ask, found) for method in runners]
         rounds.append(laps)
         if not found:
+            give_up(out, scratch)  # the same would fail again: let other rows or settings be tried there
             raise ModelError(f"No method could finish: {laps[0].reason}")
         say(f"Round {number} of {last}: " + ", ".join(_result(lap) for lap in laps) + ".")
         ranked = sorted((method for method in runners if method in found), key=lambda method: -found[method][1].score)
@@ -179,7 +181,7 @@ def _lap(method: str, minutes: float, folder: Path, make: Make, ask: Ask, found:
     try:
         made = make(method, minutes, folder)
         standing = ask(folder)
-    except (ConfigError, DataError, ModelError) as error:
+    except (ConfigError, DataError, DependencyError, ModelError) as error:
         return Lap(method=method, minutes=round(minutes, 3), seconds=0.0, score=None, reason=str(error))
     seconds = float(made.metrics["train_seconds"]) + (found[method][0].seconds if method in found else 0.0)
     lap = Lap(method=method, minutes=round(minutes, 3), seconds=round(seconds, 1), score=standing.score)

@@ -160,7 +160,7 @@ class Untrained:
             found = {"answer": answer, "start": row.context.find(answer)} if answer else NOTHING
             return {**found, "score": count / len(said)}
         name = "labels" if self.file.several else "label"
-        counts = Counter(label for one in said if name in one for label in (one[name] if self.file.several else [one[name]]))
+        counts = Counter(label for one in said if name in one for label in (set(one[name]) if self.file.several else [one[name]]))
         return self._labelled({label: count / len(said) for label, count in counts.items()})
 
     def _said(self, row: Example) -> list[dict[str, Any]]:

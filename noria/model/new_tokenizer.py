@@ -30,10 +30,18 @@ CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+UNKNOWN = "<|unk|>"
+"""Of decoders' tokenizers that do not spell every text with its bytes."""
 DECODER_TOKENS = (DOCUMENT, "<|im_start|>", "<|im_end|>", "<|pad|>")
 ENCODER_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 DENOISE_TOKENS = ("<pad>", "</s>", "<unk>", *(f"<extra_id_{i}>" for i in range(100)))
-SPECIAL_TOKENS: dict[str, tuple[str, ...]] = {"clm": DECODER_TOKENS, "mlm-nsp": ENCODER_TOKENS, "denoise": DENOISE_TOKENS}
+_OF_OBJECTIVE = {"clm": DECODER_TOKENS, "mlm-nsp": ENCODER_TOKENS, "denoise": DENOISE_TOKENS}
+
+
+def special_tokens(kind: TokenizerKind, objective: str) -> tuple[str, ...]:
+    """Those that the objective has need of, and one for what the vocabulary does not hold."""
+    tokens = _OF_OBJECTIVE[objective]
+    return (*tokens, UNKNOWN) if objective == "clm" and kind != "bpe" else tokens
 
 
 def train_tokenizer(kind: TokenizerKind, texts: Iterable[str], vocab_size: int, objective: str, at_most: bool = False) -> Tokenizer:
@@ -46,7 +54,7 @@ def train_tokenizer(kind: TokenizerKind, texts: Iterable[str], vocab_size: int, 
     Raises:
         DataError: there is no text, too little for a vocabulary of this size, or its characters do not fit into one.
     """
-    special = SPECIAL_TOKENS[objective]
+    special = special_tokens(kind, objective)
     full = _characters(texts, special) if kind == "characters" else _learnt(kind, _sample(texts), vocab_size, special, at_most)
     if full.get_vocab_size() <= len(special) + (256 if kind == "bpe" else 0):
         raise DataError("The corpus holds no text to learn a tokenizer from. Check the paths given with `--corpus`.")
@@ -127,8 +135,8 @@ def _characters(texts: Iterable[str], special: tuple[str, ...]) -> FastTokenizer
 
 
 def _unknown(special: Sequence[str]) -> str:
-    """The token for what a vocabulary does not hold; a decoder, which has none of its own, takes its first."""
-    return next((token for token in special if "unk" in token.lower()), special[0])
+    """The token for what a vocabulary does not hold."""
+    return next(token for token in special if "unk" in token.lower())
 
 
 def _sample(texts: Iterable[str]) -> list[str]:
@@ -149,7 +157,8 @@ def _sample(texts: Iterable[str]) -> list[str]:
 
 def _wrapped(full: FastTokenizer, objective: str) -> Tokenizer:
     if objective == "clm":
-        return Tokenizer(full, eos_token="<|im_end|>", pad_token="<|pad|>", bos_token=DOCUMENT, chat_template=CHATML)
+        roles = {} if full.token_to_id(UNKNOWN) is None else {"unk_token": UNKNOWN}
+        return Tokenizer(full, eos_token="<|im_end|>", pad_token="<|pad|>", bos_token=DOCUMENT, chat_template=CHATML, roles=roles)
     if objective == "mlm-nsp":
         special = [(token, full.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
         full.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]

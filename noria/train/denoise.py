@@ -95,7 +95,7 @@ class DenoiseSteps:
     def once(self, max_tokens: int) -> Iterator[DenoiseRows]:
         """The passages that a validation scores: all, or a sample that is always the same."""
         rng = np.random.default_rng([self.objective.seed, 2])
-        chosen = self.passages.sample(max_tokens // self.objective.context, rng)
+        chosen = self.passages.sample(max_tokens, rng)
         for start in range(0, len(chosen), self.objective.micro_rows):
             yield self._rows(chosen[start : start + self.objective.micro_rows], rng)
 

@@ -155,7 +155,7 @@ class MaskedSteps:
     def once(self, max_tokens: int) -> Iterator[MaskedRows]:
         """The passages that a validation scores: all, or a sample that is always the same."""
         rng = np.random.default_rng([self.objective.seed, 2])
-        for part in _parts(self.passages.sample(max_tokens // self.objective.context, rng), self.objective.micro_rows):
+        for part in _parts(self.passages.sample(max_tokens, rng), self.objective.micro_rows):
             yield self._rows(part, rng)
 
     def _rows(self, numbers: Sequence[int], rng: np.random.Generator) -> MaskedRows:

@@ -70,11 +70,16 @@ def unheeded(task: str, method: str) -> set[str]:
     return {name for name, is_heeded in _HEEDED.items() if not is_heeded(task, method)}
 
 
+def changed_unheeded(config: Section, task: str, method: str) -> str | None:
+    """The first setting that was changed and is not heeded."""
+    fields = type(config).model_fields
+    return next((name for name in fields if name in unheeded(task, method) and getattr(config, name) != fields[name].default), None)
+
+
 def refuse_unheeded(config: Section, task: str, method: str) -> None:
     """Raises ConfigError for a setting that was changed and is not heeded."""
-    for name, field in type(config).model_fields.items():
-        if name in unheeded(task, method) and getattr(config, name) != field.default:
-            raise ConfigError(f"`{name}` is not heeded by `--method {method}` for {task}. Leave it out.")
+    if name := changed_unheeded(config, task, method):
+        raise ConfigError(f"`{name}` is not heeded by `--method {method}` for {task}. Leave it out.")
 
 
 def check_method(config: TaskConfig, head: Head, model: Any) -> None:

@@ -64,9 +64,11 @@ class Passages:
             self._epoch = (epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self)))
         return int(self._epoch[1][place])
 
-    def sample(self, max_passages: int, rng: np.random.Generator) -> list[int]:
-        """Numbers of all passages, or of as many drawn without repeating, in their order."""
-        return sorted(rng.permutation(len(self))[: max(1, max_passages)].tolist())
+    def sample(self, max_tokens: int, rng: np.random.Generator) -> list[int]:
+        """Numbers of all passages, or of as many drawn without repeating as have so many tokens together (one at least), in their order."""
+        order = rng.permutation(len(self))
+        count = int(np.searchsorted(np.cumsum((self.end - self.begin)[order]), max_tokens, side="right"))
+        return sorted(order[: max(1, count)].tolist())
 
     def tokens(self, number: int) -> NDArray[Any]:
         return np.asarray(self.split.tokens[self.begin[number] : self.end[number]], dtype=np.int64)

@@ -22,7 +22,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from noria.data import Corpus, Document, Encoded, Shards, ShardSplit, is_finished, open_corpus, open_shards, split_of, word_starts, write_shards
-from noria.data.corpus import EVALUATION, passed_over_sentence
+from noria.data.corpus import passed_over_sentence
 from noria.data.documents import batches
 from noria.data.parser import Parser
 from noria.data.readers import Track, read_documents
@@ -38,8 +38,8 @@ from noria.train.dropout import use_dropout
 from noria.train.memory import give_back_freed_memory, keep_freed_memory
 from noria.train.optimizers import adamw, layer_matrices, muon_and_adamw
 from noria.train.pretrain_config import PretrainConfig
-from noria.train.pretrain_objective import PretrainObjective, make_objective, sentence_weight
-from noria.train.pretrain_plan import DEFAULT_MINUTES, PretrainPlan, plan_run
+from noria.train.pretrain_objective import PretrainObjective, check_tokens, make_objective, sentence_weight
+from noria.train.pretrain_plan import DEFAULT_MINUTES, PretrainPlan, Speed, plan_run
 from noria.train.processes import Processes, join_processes, training_device
 from noria.train.products import use_lean_products, use_own_products
 from noria.train.run import Progress, Run, RunConfig
@@ -57,6 +57,7 @@ SMALL_VOCAB, MAX_MORE_TOKENS, MAX_UNKNOWN = 1000, 1.6, 0.02
 """By which a tokenizer is held to know a corpus: it spends fewer tokens than a small one learnt from a sample of it, or hardly more."""
 SAMPLED_FILES, SAMPLED_PIECES, SAMPLED_PLACES, PIECE = 50, 200, 20, 2000
 """What that sample is, at most: files, pieces in all and of one document, characters of a piece."""
+LEFT_OUT = "left_out.json"
 WITH_UNKNOWN = ("wordpiece", "unigram")
 """Kinds that spell nothing which is not in their vocabulary, and that leave out words which are too long."""
 
@@ -94,10 +95,14 @@ def pretrain(config: PretrainConfig, corpus: Sequence[Path], out: Path, report: 
     sentence_weight(config)
     if config.shard and (config.objective != "clm" or config.optimizer != "adamw"):
         raise ConfigError("`shard` parts decoders that AdamW trains: Muon needs whole matrices. Set `objective=clm` and `optimizer=adamw`.")
+    if config.size is not None and (config.width or config.layers):
+        raise ConfigError("`--size` chooses `width` and `layers`. Leave it out, or them.")
+    if config.heads is not None and not (config.width or config.layers):
+        raise ConfigError("`heads` parts a given width: set `width` too, or leave it out.")
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     began = time.monotonic()
-    files = open_corpus(corpus)
+    files = open_corpus(corpus).without(out)
     request = _request(config, files, tokenizer)
     if told := finished(out, DONE, out / SCRATCH, request, "plan", "metrics"):
         return _read(out, told)
@@ -128,10 +133,11 @@ def _pretrained(
     scratch, architecture = out / SCRATCH, config.architecture
     assert architecture is not None
     if processes.first:
-        if number := files.passed_over.get(EVALUATION):
-            say(passed_over_sentence(EVALUATION, number))
-        _shards(config, files, _tokenizer(config, files, scratch, tokenizer, report, say), scratch, report)
+        for kind, number in files.passed_over.items():
+            say(passed_over_sentence(kind, number))
+        _shards(config, files, _tokenizer(config, files, scratch, tokenizer, report, say), scratch, report, began)
     processes.wait()
+    left_out = _left_out(scratch, say)
     words = load_tokenizer(tokenizer or scratch / "tokenizer")
     shards = _held_out(config, scratch)
     keep_freed_memory()
@@ -149,7 +155,7 @@ def _pretrained(
     run = _run(config, plan, model, objective, shards, processes, scratch)
     resumed = run.resume()
     run.run(plan.num_steps, partial(_told, report, plan))
-    metrics = _scored(run, objective, shards.validation) | {
+    metrics = _scored(run, objective, shards.validation, plan.scored_tokens or len(shards.validation.tokens)) | {
         "num_parameters": num_parameters(made(plan.shape())),
         "context": plan.context,
         "num_steps": run.step,
@@ -162,7 +168,7 @@ def _pretrained(
         "first_step_seconds": round(run.first_seconds, 1),
         "tokens_per_second": round(run.tokens / max(run.seconds, 1e-9), 1),
         "wall_seconds_of_this_process": round(time.monotonic() - began, 1),
-        "left_out": files.left_out,
+        "left_out": left_out,
     }
     use_own_products(model)
     give_back_freed_memory()
@@ -191,6 +197,7 @@ def _request(config: PretrainConfig, files: Corpus, tokenizer: Path | None) -> d
 def _tokenizer(config: PretrainConfig, files: Corpus, scratch: Path, given: Path | None, report: Report, say: Say) -> Tokenizer:
     if given is not None:
         words = load_tokenizer(given)
+        check_tokens(config.objective, words, str(given))
         check_fit(words, sample_of(files), str(given))
         return words
     folder = scratch / "tokenizer"
@@ -246,7 +253,8 @@ def _unknown_share(tokenizer: Tokenizer, sample: list[str]) -> float:
     return sum(token_id in tokenizer.special_ids for token_id in ids) / max(len(ids), 1)
 
 
-def _shards(config: PretrainConfig, files: Corpus, tokenizer: Tokenizer, scratch: Path, report: Report) -> None:
+def _shards(config: PretrainConfig, files: Corpus, tokenizer: Tokenizer, scratch: Path, report: Report, began: float) -> None:
+    """Write the corpus as tokens. Raises ConfigError where reading it takes all of the minutes."""
     folder = scratch / "shards"
     if is_finished(folder):
         return
@@ -259,8 +267,13 @@ def _shards(config: PretrainConfig, files: Corpus, tokenizer: Tokenizer, scratch
                 read += encoded.num_bytes
                 yield split_of(document, config.validation_share, config.seed), encoded
             report("tokens", min(read, total), total)
+            if config.minutes is not None and time.monotonic() - began > 60 * config.minutes:
+                raise ConfigError(
+                    f"After {config.minutes:g} minutes the corpus was not read to its end ({read:,} bytes of text). Give more with `--minutes`."
+                )
 
     write_shards(folder, documents(), tokenizer.vocab_size)
+    write_file(scratch / LEFT_OUT, [json.dumps(files.left_out) + "\n"])
     report("tokens", total, total)
 
 
@@ -276,6 +289,19 @@ def _encoded(config: PretrainConfig, tokenizer: Tokenizer, texts: list[str]) -> 
         yield Encoded(token_ids=[*begin, *ids], num_bytes=size)
 
 
+def _left_out(scratch: Path, say: Say) -> list[list[str]]:
+    """Files that could not be read whole, each with its reason, also where an earlier call read the corpus; what it was kept in has no more than
+    that, so one that is damaged is no reason to begin anew."""
+    try:
+        found: list[list[str]] = json.loads((scratch / LEFT_OUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    if found:
+        path, reason = found[0]
+        say(f"{'1 file was' if len(found) == 1 else f'{len(found):,} files were'} not read whole ('{path}' first: {reason}).")
+    return found
+
+
 def _held_out(config: PretrainConfig, scratch: Path) -> Shards:
     shards = open_shards(scratch / "shards")
     if "train" not in shards.splits:
@@ -285,15 +311,15 @@ def _held_out(config: PretrainConfig, scratch: Path) -> Shards:
 
 def _trial(
     config: PretrainConfig, shards: Shards, tokenizer: Tokenizer, made: Any, processes: Processes, plan: PretrainPlan, compiled: bool
-) -> float:
-    """Tokens a second that a plan is trained with, from a few steps."""
+) -> Speed:
+    """How fast a plan is trained, from a few steps."""
     config = config if compiled else config.model_copy(update={"compile": False})
     objective = make_objective(config, tokenizer, plan.context, plan.batch_tokens, processes.count)
     model: Any = new_model(made(plan.shape()), config.seed)
     model.to(training_device())
     run = _run(config, plan, model, objective, shards, processes, Path("unused"))
-    _, tokens, seconds = run.measure(max_steps=4, seconds=min(5.0, 0.01 * 60 * (config.minutes or math.inf)))
-    return processes.agreed(tokens / seconds)
+    number, tokens, seconds = run.measure(max_steps=4, seconds=min(5.0, 0.01 * 60 * (config.minutes or math.inf)))
+    return Speed(tokens_per_second=processes.agreed(tokens / seconds), tokens_per_step=processes.agreed(tokens / number))
 
 
 def prepare_model(model: Any, config: PretrainConfig) -> torch.dtype:
@@ -329,7 +355,7 @@ def _run(
         checkpoint_every=max(1, math.ceil(plan.num_steps / config.num_validations)),
         seconds=plan.seconds,
         num_checkpoints=config.num_checkpoints,
-        validate=partial(objective.score, model, shards.validation, config.validation_tokens),
+        validate=partial(objective.score, model, shards.validation, plan.validation_tokens or config.validation_tokens),
         num_validations=config.num_validations,
         average=config.average,
         spike=config.spike,
@@ -358,17 +384,17 @@ def _told(report: Report, plan: PretrainPlan, progress: Progress) -> None:
     report(f"training (loss {progress.loss:.3f}{found}, {speed})", progress.step, progress.num_steps)
 
 
-def _scored(run: Run, objective: PretrainObjective, held_out: ShardSplit) -> dict[str, Any]:
-    """Take the best weights and score them on everything held out."""
+def _scored(run: Run, objective: PretrainObjective, held_out: ShardSplit, max_tokens: int) -> dict[str, Any]:
+    """Take the best weights and score them on everything held out, or on as much as there is time for."""
     run.processes.wait()
     best = checkpoint.load_best(run.folder)
     if best is not None:
         checkpoint.restore(run.parameters, best["weights"])
     run.model.eval()
     with torch.no_grad(), run.autocast:
-        found = objective.score(run.model, held_out, len(held_out.tokens))
+        found = objective.score(run.model, held_out, max_tokens)
     scores = {f"validation_{name}" if name == "loss" else name: value for name, value in found.items()}
-    return {**scores, "best_step": best["step"] if best else run.step, "validation_tokens": len(held_out.tokens)}
+    return {**scores, "best_step": best["step"] if best else run.step, "validation_tokens": min(max_tokens, len(held_out.tokens))}
 
 
 def _write(made: Pretrained, model: Any, weights: dict[str, torch.Tensor], tokenizer: Tokenizer) -> None:

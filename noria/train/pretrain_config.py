@@ -30,7 +30,7 @@ class PretrainConfig(Section):
     layers: int | None = Field(default=None, ge=1)
     """Number of layers."""
     heads: int | None = Field(default=None, ge=1)
-    """Attention heads."""
+    """Attention heads; beside `width` or `layers`."""
     context: int | None = Field(default=None, ge=8)
     """Tokens of a block: the longest text that the model is trained to read."""
     batch_tokens: int | None = Field(default=None, ge=16)
@@ -80,7 +80,7 @@ class PretrainConfig(Section):
     validation_share: float = Field(default=0.01, gt=0, lt=0.5)
     """Share of the documents held out, where the corpus brings no split of its own."""
     validation_tokens: int = Field(default=65_536, ge=64)
-    """Tokens that a validation scores at most, except the last one."""
+    """Tokens that a validation scores at most, except the last one. Few `minutes` make it fewer of both where this is not set."""
     num_validations: int = Field(default=20, ge=1)
     """Validations over the run."""
     num_checkpoints: int = Field(default=2, ge=1)

@@ -16,6 +16,10 @@ from noria.train.run import Steps
 SENTENCE_ENDS = (".", "!", "?", "。", "！", "？", "…")
 
 
+NEEDED = {"mlm-nsp": ("[CLS]", "[SEP]", "[MASK]"), "denoise": tuple(token for token in DENOISE_TOKENS if token.startswith("<extra_id_"))}
+"""Special tokens that an objective puts into its rows."""
+
+
 class PretrainObjective(Protocol):
     """What a base model learns from text. Losses are sums; `score` gives means, of which `loss` decides what is best."""
 
@@ -45,12 +49,20 @@ def make_objective(config: PretrainConfig, tokenizer: Tokenizer, context: int, b
     if config.objective == "mlm-nsp":
         return Masked(_encoder_ids(tokenizer), config.mask_rate, sentence_weight(config), context, rows, micro_rows, config.seed)
     if config.objective == "denoise":
-        sentinels = [tokenizer.special_id(token) for token in DENOISE_TOKENS if token.startswith("<extra_id_")]
+        sentinels = [tokenizer.special_id(token) for token in NEEDED["denoise"]]
         ids = DenoiseIds(end=tokenizer.eos_id, pad=tokenizer.pad_id, sentinels=sentinels)
         return Denoise(ids, config.noise, config.span, context, rows, micro_rows, config.seed)
-    if tokenizer.bos_id is None:
-        raise ConfigError("The tokenizer has no token that begins a document (`bos_token`). Leave `--tokenizer` out, or name one that has.")
+    assert tokenizer.bos_id is not None  # `check_tokens`
     return Causal(tokenizer.bos_id, context, rows, micro_rows, config.seed, compiles(config.compile, config.minutes))
+
+
+def check_tokens(objective: str, tokenizer: Tokenizer, name: str) -> None:
+    """Refuse a tokenizer without the special tokens of an objective. Raises ConfigError."""
+    missing = next((token for token in NEEDED.get(objective, ()) if tokenizer.token_id(token) is None), None)
+    if objective == "clm" and tokenizer.bos_id is None:
+        missing = "that begins a document (`bos_token`)"
+    if missing is not None:
+        raise ConfigError(f"The tokenizer '{name}' has no token {missing}, which {objective} needs. Leave `--tokenizer` out, or name one that has.")
 
 
 def sentence_weight(config: PretrainConfig) -> float:

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,9 +23,21 @@ CONTEXT, MIN_CONTEXT = 512, 32
 DEFAULT_MINUTES = 60.0
 SHARE_FOR_STEPS = 0.93
 """The rest is for validations, checkpoints and writing the model."""
+SHARE_FOR_VALIDATIONS = 0.05
+"""Of the time: half of it for the validations on the way, half for the last one."""
+READS_FASTER, LEAST_READ = 3.0, 4096
+"""Tokens that a validation reads in the time in which a step learns from one, and the fewest that say anything."""
 RATE_AT_WIDTH = 256
 BASE_RATE = 4e-3
 """AdamW's peak rate at that width; it falls with the square root of the width."""
+
+
+class Speed(NamedTuple):
+    """Of steps that were timed."""
+
+    tokens_per_second: float
+    tokens_per_step: float
+    """That are really read: passages need not fill their rows."""
 
 
 class PretrainPlan(Record):
@@ -47,6 +59,10 @@ class PretrainPlan(Record):
     """Share of the machine's matrix-product peak that a step used when it was timed."""
     peak_tokens_per_second: float | None = None
     """Tokens a second at which all of that peak would be used; None of an encoder-decoder, each half of which reads a part of them."""
+    validation_tokens: int | None = None
+    """Held-out tokens that a validation on the way reads; None: as the configuration says."""
+    scored_tokens: int | None = None
+    """Held-out tokens that the finished model is scored on; None: all."""
     reasons: tuple[str, ...] = ()
 
     def shape(self) -> Shape:
@@ -59,7 +75,7 @@ def plan_run(
     split: ShardSplit,
     seconds: float | None,
     made: Callable[[Shape], Any],
-    speed: Callable[[PretrainPlan, bool], float],
+    speed: Callable[[PretrainPlan, bool], Speed],
     precision: torch.dtype,
     processes: Processes,
 ) -> PretrainPlan:
@@ -68,7 +84,7 @@ def plan_run(
     Args:
         split: what is trained on. seconds: left for training; None: `steps` says how long.
         made: the model's configuration of a shape.
-        speed: tokens a second that a plan is trained with, measured; compiled or, where shapes are only compared, not.
+        speed: that a plan is trained with, measured; compiled or, where shapes are only compared, not.
     """
     path = folder / NAME
     if path.is_file():
@@ -88,7 +104,7 @@ def plan_run(
 
 
 def _new_plan(
-    config: PretrainConfig, split: ShardSplit, seconds: float | None, made: Any, speed: Callable[[PretrainPlan, bool], float], peak: float
+    config: PretrainConfig, split: ShardSplit, seconds: float | None, made: Any, speed: Callable[[PretrainPlan, bool], Speed], peak: float
 ) -> PretrainPlan:
     began = time.monotonic()
     num_tokens = len(split.tokens)
@@ -97,10 +113,11 @@ def _new_plan(
     reasons: list[str] = []
 
     def trial(shape: Shape) -> float:
-        return speed(_plan(config, shape, count(shape), config.batch_tokens or max(context, 4096 // context * context), 1), False)
+        plan = _plan(config, shape, count(shape), config.batch_tokens or max(context, 4096 // context * context), 1)
+        return speed(plan, False).tokens_per_second
 
     tokens_per_second: float | None = None
-    if config.width is not None or config.layers is not None or config.heads is not None:
+    if config.width is not None or config.layers is not None:
         shape = _given_shape(config, context)
         reasons.append(f"Shape as given: {_told(shape)}.")
     elif config.size is not None:
@@ -117,27 +134,38 @@ def _new_plan(
         tokens_per_second = tokens_per_second or trial(shape)
     fitting = None if seconds is None or tokens_per_second is None else tokens_per_second * seconds * SHARE_FOR_STEPS
     batch = config.batch_tokens or batch_for(fitting if fitting is not None else (config.steps or 1) * MIN_BATCH_TOKENS, context)
-    batch = max(context, batch // context * context)
+    batch = tokens_per_step = max(context, batch // context * context)
     if seconds is not None and config.steps is None:
         # As it will be trained: with its batch, compiled if that is wanted.
-        tokens_per_second = speed(_plan(config, shape, num_parameters_, batch, 1), True)
+        tokens_per_second, tokens_per_step = speed(_plan(config, shape, num_parameters_, batch, 1), True)
         seconds = max(1.0, seconds - (time.monotonic() - began))  # timing takes its share
-    steps = config.steps or max(1, int((tokens_per_second or 0) * (seconds or 0) * SHARE_FOR_STEPS / batch))
+    steps = config.steps or max(1, int((tokens_per_second or 0) * (seconds or 0) * SHARE_FOR_STEPS / tokens_per_step))
     plan = _plan(config, shape, num_parameters_, batch, steps)
     operations = _operations_per_token(config, num_parameters_, shape, made(shape).vocab_size)
     at_peak = None if operations is None else peak / operations
     share = None if tokens_per_second is None or at_peak is None else tokens_per_second / at_peak
-    total = steps * batch
+    total = steps * tokens_per_step
     reasons.append(
-        f"{steps:,} steps of {batch:,} tokens: {total / 1e6:.1f} M tokens, {total / num_tokens:.1f} times the corpus, "
+        f"{steps:,} steps of {tokens_per_step:,.0f} tokens: {total / 1e6:.1f} M tokens, {total / num_tokens:.1f} times the corpus, "
         f"{total / num_parameters_:.0f} for each of {num_parameters_ / 1e6:.2f} M parameters."
     )
     if share is not None:
         reasons.append(f"A step uses {share:.0%} of this machine's {peak / 1e9:,.0f} GFLOP/s.")
     reasons.append(f"Peak rate {plan.learning_rate:.2g}" + (f", Muon's {plan.muon_rate:.2g}" if config.optimizer == "muon" else "") + ".")
     allowed = None if seconds is None or config.steps is not None else seconds * SHARE_FOR_STEPS
-    found = {"tokens_per_second": tokens_per_second, "peak_share": share, "peak_tokens_per_second": at_peak}
+    found: dict[str, Any] = {"tokens_per_second": tokens_per_second, "peak_share": share, "peak_tokens_per_second": at_peak}
+    if allowed is not None and tokens_per_second is not None:
+        found |= _validated(config, READS_FASTER * tokens_per_second * allowed * SHARE_FOR_VALIDATIONS / 2)
     return plan.model_copy(update={"reasons": tuple(reasons), "seconds": allowed, **found})
+
+
+def _validated(config: PretrainConfig, room: float) -> dict[str, int]:
+    """Tokens of each validation and of the last one, by the tokens that all on the way, and the last, have time to read; what was set stays."""
+    scored = max(LEAST_READ, int(room))
+    if "validation_tokens" in config.model_fields_set:
+        return {"scored_tokens": scored}
+    each = max(LEAST_READ, int(room / config.num_validations))
+    return {"scored_tokens": scored, "validation_tokens": min(config.validation_tokens, each)}
 
 
 def _operations_per_token(config: PretrainConfig, num_parameters: int, shape: Shape, vocab_size: int) -> float | None:
@@ -178,7 +206,7 @@ def _context(config: PretrainConfig, split: ShardSplit) -> int:
     begins = np.append(split.documents, np.uint64(len(split.tokens)))
     longest = int(np.diff(begins).max()) if len(begins) > 1 else len(split.tokens)
     if config.context is not None:
-        if config.context > max(longest, MIN_CONTEXT):
+        if config.context > max(MIN_CONTEXT, 2 ** math.ceil(math.log2(longest))):  # as large as what is derived may be
             raise DataError(f"The longest document has {longest} tokens, and `context` is {config.context}. Set it to {longest} or less.")
         return config.context
     return max(MIN_CONTEXT, min(CONTEXT, 2 ** int(math.log2(max(len(split.tokens) / 100, 32))), 2 ** math.ceil(math.log2(longest))))

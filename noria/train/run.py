@@ -429,7 +429,9 @@ class Run:
         if state is None:
             raise ModelError(f"The loss jumped at step {self.step + 1} and no checkpoint can be read. Lower `learning_rate` and start again.")
         num_returns, best = self.watch.num_returns + 1, (self.best, self.best_at, self.bests, self.since_best)
+        seconds = self.seconds
         self._restore(state)
+        self.seconds, self._looked = seconds, (self.tokens, seconds, 0.0)  # the time that the steps took is gone, too
         self.watch.num_returns = num_returns
         self.best, self.best_at, self.bests, self.since_best = best  # whose weights stay, wherever they were found
         self.skipped = jumped + 1 - self.step

@@ -41,12 +41,17 @@ class SentenceEncoder:
         self._wrap = Wrap.of(self._tokenizer, min(MAX_TOKENS, int(positions)))
         self._with_kinds = getattr(self._model.config, "type_vocab_size", 0) > 1
         self._before = text_before(folder)
+        self.room = self._wrap.room()
+        """Tokens of a text that are read."""
+        self.num_cut = 0
+        """Texts that had more of them, so far."""
 
     @torch.no_grad()
     def vectors(self, texts: Sequence[str]) -> Vectors:
         """(texts, width), in their order; what a text has beyond `MAX_TOKENS` is not read."""
         ids = self._tokenizer.encode_batch([self._before + text for text in texts])
-        inputs = [Input(row=row, token_ids=self._wrap.one(one[: self._wrap.room()])) for row, one in enumerate(ids)]
+        self.num_cut += sum(len(one) > self.room for one in ids)
+        inputs = [Input(row=row, token_ids=self._wrap.one(one[: self.room])) for row, one in enumerate(ids)]
         inputs.sort(key=lambda one: len(one.token_ids))
         found = np.empty((len(texts), self._model.config.hidden_size), dtype=np.float32)
         device = self._model.device

@@ -17,7 +17,7 @@ class TaskConfig(Section):
 
     method: TaskMethod = "full"
     """Which weights learn: all (full), low-rank adapters (lora; dora with their magnitude apart), the head alone (head), or the encoder by
-    contrasts and then the head (contrast; good where examples are few)."""
+    contrasts and then the head (contrast; where examples are few, which takes it by itself)."""
     learning_rate: float | None = Field(default=None, gt=0, le=1)
     """Peak rate of AdamW; derived from the method and the number of weights that learn when left out."""
     label_names: bool = True
@@ -29,7 +29,7 @@ class TaskConfig(Section):
     batch: int = Field(default=32, ge=1)
     """Inputs of one step."""
     micro_batch_tokens: int = Field(default=4096, ge=16)
-    """Tokens that go through the model at once, padding included; bounds memory. Contrasts (also of embed) keep the activations of a whole batch."""
+    """Tokens that go through the model at once, padding included; bounds memory. Contrasts (also of embed) keep those of a whole batch."""
     max_tokens: int | None = Field(default=None, ge=8)
     """Longest input; None: what the model reads, 512 at most. Longer texts are cut and counted, or read in windows (tag, answer)."""
     stride: int = Field(default=64, ge=0)

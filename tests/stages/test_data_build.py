@@ -202,6 +202,10 @@ def test_a_finished_folder_is_returned_and_another_request_is_refused(tmp_path: 
     write_rows(source, [{"text": english(random.Random(9))}])
     with pytest.raises(ConfigError, match="begun with other files, or they have changed"):
         build(config, [source], tmp_path / "begun", lambda *_: None)
+    with pytest.raises(ConfigError, match="made from other files, or they have changed"):
+        run([source], tmp_path / "out")
+    source.unlink()
+    assert run([source], tmp_path / "out") == made, "what is gone has not changed"
 
 
 def test_a_folder_with_something_else_in_it_is_refused_and_nothing_in_it_is_lost(tmp_path: Path) -> None:

@@ -130,6 +130,16 @@ def test_rows_of_one_conversation_are_compared_together(tmp_path: Path, folders:
         measure(None, model, "classify", one, against=model, out=None, progress=NotCalled())
 
 
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.html"])
+def test_a_report_is_not_written_over_its_rows(tmp_path: Path, folders: Path, name: str) -> None:
+    data = write(tmp_path / name, intents(5, 30))
+    before = data.read_text()
+    with pytest.raises(ConfigError, match=f"would write over .*{name}'"):
+        out = data if name.endswith("jsonl") else data.with_suffix(".json")
+        measure(None, str(folders / "intents"), "classify", data, against=None, out=out, progress=NotCalled())
+    assert data.read_text() == before
+
+
 @pytest.mark.parametrize(
     ("model", "label", "told"),
     [("intents", ["pay"], "test.jsonl' line 1: `label` is a list, but"), ("several", "pay", "test.jsonl' line 1: `label` is a text, but")],

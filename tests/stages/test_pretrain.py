@@ -200,6 +200,10 @@ def test_what_is_wrong_is_said_before_anything_is_made(tmp_path: Path) -> None:
         run(tmp_path, "modern", objective="mlm-nsp", architecture="modernbert", sentence_weight=1.0)
     with pytest.raises(DataError, match="The corpus supports .* tokens, not 30000"):
         run(tmp_path, "vocab", tokenizer="bpe", vocab_size=30_000)
+    with pytest.raises(ConfigError, match="`--size` chooses `width` and `layers`"):
+        run(tmp_path, "size", size=100_000)
+    with pytest.raises(ConfigError, match="`heads` parts a given width"):
+        run(tmp_path, "heads", width=None, layers=None)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="No text in"):
         pretrain(PretrainConfig(**SMALL), [tmp_path / "empty"], tmp_path / "none", lambda *_: None, lambda _: None)
@@ -217,6 +221,17 @@ def test_a_tokenizer_of_another_language_is_refused(tmp_path: Path, kind: Any, l
     with pytest.raises(DataError, match="it was learnt from another language"):
         check_fit(load_tokenizer(tmp_path), given, "other")
     check_fit(load_tokenizer(tmp_path), learnt, "own")
+
+
+@pytest.mark.parametrize(
+    ("objective", "learnt_for", "token"), [("mlm-nsp", "clm", r"\[CLS\]"), ("denoise", "clm", "<extra_id_0>"), ("clm", "denoise", "that begins")]
+)
+def test_a_tokenizer_for_another_objective_is_refused_before_the_corpus_is_read(tmp_path: Path, objective: Any, learnt_for: str, token: str) -> None:
+    train_tokenizer("unigram", ENGLISH, 60, learnt_for, at_most=True).save(tmp_path)
+    config = PretrainConfig(**{**SMALL, "tokenizer": None, "objective": objective})
+    with pytest.raises(ConfigError, match=rf"has no token {token}.* which {objective} needs. Leave `--tokenizer` out"):
+        pretrain(config, [corpus(tmp_path)], tmp_path / "out", lambda *_: None, lambda _: None, tmp_path)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_embedded_models_tokenizer_knows_english_and_not_chinese() -> None:
@@ -288,6 +303,55 @@ def test_what_the_corpus_refuses_can_be_asked_for_otherwise_in_the_same_folder(t
     with pytest.raises(DataError, match="The corpus supports .* tokens, not 30000"):
         run(tmp_path, tokenizer="bpe", vocab_size=30_000)
     assert run(tmp_path, steps=2).metrics["num_steps"] == 2
+
+
+def test_the_folder_that_is_made_is_no_part_of_the_corpus(tmp_path: Path) -> None:
+    corpus(tmp_path)
+    config, out = PretrainConfig(**{**SMALL, "steps": 2}), tmp_path / "out"
+    made = pretrain(config, [tmp_path], out, lambda *_: None, lambda _: None)
+    assert (out / "curve.jsonl").is_file()
+    assert pretrain(config, [tmp_path], out, lambda *_: None, lambda _: None).metrics == json.loads(json.dumps(made.metrics))
+    with pytest.raises(DataError, match="No text but what stands in"):
+        pretrain(config, [out], out, lambda *_: None, lambda _: None)
+
+
+def test_files_that_cannot_be_read_are_told_also_by_a_run_that_is_gone_on_with(tmp_path: Path) -> None:
+    corpus(tmp_path)
+    (tmp_path / "broken.jsonl.gz").write_bytes(b"not packed")
+
+    def stop(stage: str, *_: float) -> None:
+        if stage.startswith("training"):
+            raise Killed
+
+    config, said = PretrainConfig(**{**SMALL, "steps": 2}), list[str]()
+    files = [tmp_path / "corpus.jsonl", tmp_path / "broken.jsonl.gz"]
+    with pytest.raises(Killed):
+        pretrain(config, files, tmp_path / "out", stop, lambda _: None)
+    made = pretrain(config, files, tmp_path / "out", lambda *_: None, said.append)
+    [[path, reason]] = made.metrics["left_out"]
+    assert path.endswith("broken.jsonl.gz")
+    assert any(sentence.startswith("1 file was not read whole") and reason in sentence for sentence in said)
+
+
+def test_a_corpus_that_takes_all_of_the_minutes_to_be_read_is_refused_when_they_are_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(range(0, 10**6, 20))
+    monkeypatch.setattr("noria.train.pretrain.time.monotonic", lambda: float(next(now)))
+    with pytest.raises(ConfigError, match="After 0.25 minutes the corpus was not read to its end"):
+        run(tmp_path, steps=None, minutes=0.25)
+    assert not (tmp_path / "out").exists()
+
+
+def test_passages_that_do_not_fill_their_rows_are_no_less_training(tmp_path: Path) -> None:
+    """Short entries and one long text: rows are as long as that, and most of them nearly empty."""
+    rng = random.Random(1)
+    rows = [" ".join(rng.choices(["wheel", "water", "stream"], k=10)) for _ in range(300)] + [" ".join(rng.choices(["wheel", "water"], k=500))]
+    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps({"text": row}) + "\n" for row in rows), encoding="utf-8")
+    made = run(tmp_path, objective="mlm-nsp", architecture="bert", sentence_weight=0.0, context=512, batch_tokens=2048, micro_batch_tokens=2048,
+               steps=None, minutes=0.2, num_validations=2)  # fmt: skip
+    tokens_per_step = made.metrics["tokens"] / made.metrics["num_steps"]
+    assert tokens_per_step < 0.5 * 2048
+    planned = made.plan.tokens_per_second * made.plan.seconds / made.plan.num_steps
+    assert planned == pytest.approx(tokens_per_step, rel=0.5)
 
 
 def test_a_corpus_whose_name_is_not_utf_8_is_trained_on(tmp_path: Path) -> None:

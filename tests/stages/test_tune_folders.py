@@ -181,6 +181,24 @@ def test_a_killed_prediction_asks_only_the_rest(tmp_path: Path, small: str) -> N
     assert not list(tmp_path.glob(".*"))
 
 
+def test_a_prediction_neither_writes_over_its_questions_nor_answers_nothing(tmp_path: Path, small: str) -> None:
+    rng = random.Random(15)
+    adapted(tmp_path, intents(rng, 24), intents(rng, 8), base=small)
+    model, out = str(tmp_path / "out"), tmp_path / "said.jsonl"
+    data = write(tmp_path / "ask.jsonl", [{"text": "send money", "label": ""}])
+    before = data.read_text()
+    with pytest.raises(ConfigError, match="would write over .*ask.jsonl': it is also given as `--data`"):
+        predict_file(model, "classify", data, tmp_path / "out/../ask.jsonl", lambda *_: None)
+    assert data.read_text() == before
+    for rows, told in (([{"text": "pay"}, {"text": " "}], "line 2: field `text` is empty"), ([], "has no rows")):
+        with pytest.raises(DataError, match=told):
+            predict_file(model, "classify", write(tmp_path / "empty.jsonl", rows), out, lambda *_: None)
+    with pytest.raises(DataError, match=r"line 1: field `messages\[0\].content` is empty"):
+        predict_file(model, "chat", write(tmp_path / "chat.jsonl", [{"messages": [{"role": "user", "content": ""}]}]), out, lambda *_: None)
+    assert not out.exists()
+    assert predict_file(model, "classify", data, out, lambda *_: None) == 1
+
+
 def adapted(tmp_path: Path, train: list[dict[str, Any]], held_out: list[dict[str, Any]], **options: Any) -> Any:
     """A classifier's last layer fitted, in a second."""
     files = write(tmp_path / "train.jsonl", train), write(tmp_path / "dev.jsonl", held_out)
@@ -216,6 +234,32 @@ def test_a_search_that_cannot_be_run_claims_no_folder(tmp_path: Path, small: str
         with pytest.raises(ConfigError):
             adapt(settings, "classify", *files, tmp_path / "out", small, lambda *_: None, lambda _: None, num_trials=3)
         assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "label", "settings", "method"),
+    [
+        (40, str, {}, "contrast"),
+        (42, str, {}, "full"),
+        (40, str, {"method": "full"}, "full"),
+        (40, str, {"patience": 2}, "full"),
+        (40, lambda label: [label], {}, "full"),
+    ],
+    ids=["few", "not few", "method given", "not heeded by contrasts", "several labels a row"],
+)
+def test_few_rows_a_label_are_learnt_by_contrasts(
+    tmp_path: Path, small: str, monkeypatch: pytest.MonkeyPatch, num_rows: int, label: Any, settings: dict[str, Any], method: str
+) -> None:
+    """On the encoder that comes with Noria, for which a small one stands here; one that is named is tuned as ever."""
+    monkeypatch.setattr("noria.lifecycle.adapt.DEFAULT_ENCODER", small)
+    rows = [{"text": f"{one} {i}", "label": label(name)} for i in range(num_rows // 2) for name, one in (("pay", "send money"), ("card", "new card"))]
+    files = write(tmp_path / "train.jsonl", rows), write(tmp_path / "dev.jsonl", rows[:8])
+    for base, expected in ((None, method), (small, settings.get("method", "full"))):
+        said: list[str] = []
+        given = {"epochs": 0.5, "threads": 1, **settings}
+        adapt(given, "classify", *files, tmp_path / f"out-{base is None}", base, lambda *_: None, said.append)
+        assert any(sentence.startswith(f"Method {expected} on") for sentence in said)
+        assert any("20 rows a label (on average) are few" in sentence for sentence in said) == (expected == "contrast")
 
 
 def test_texts_that_are_cut_are_said_once_of_a_search(tmp_path: Path, small: str) -> None:

@@ -4,6 +4,7 @@ import json
 import random
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -66,6 +67,16 @@ def test_labels_of_the_nearest_cases(tmp_path: Path) -> None:
     assert again.metrics == done.metrics
     report = measure(None, str(tmp_path / "out"), "classify", tmp_path / "dev.jsonl", against=None, out=None, progress=lambda *_: None)
     assert report["metrics"]["accuracy"] == 1
+
+
+def test_long_cases_are_told_and_what_fails_frees_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [*intents(1, 24), {"text": "send money " * 300, "label": "pay"}]
+    with monkeypatch.context() as patched, pytest.raises(DataError, match="line 3"):
+        patched.setattr("noria.lifecycle.adapt_untrained._with_best_number", Mock(side_effect=DataError("line 3 is too long")))
+        made(tmp_path, "classify", rows, intents(2, 12), method="retrieval")
+    assert not (tmp_path / "out").exists()
+    _, said = made(tmp_path, "classify", rows, intents(2, 12), method="retrieval")
+    assert "1 of 25 cases have a text of more than 254 tokens; the rest of it is not compared." in said
 
 
 def test_what_was_made_for_labels_cannot_be_talked_to(tmp_path: Path) -> None:

@@ -129,4 +129,7 @@ def cut_of(reader: Reader, inputs: Sequence[Input]) -> str | None:
     if not count:
         return None
     name, longest = reader.cut_field
-    return f"{count:,} of {len({one.row for one in inputs}):,} rows have a {name} of more than {longest} tokens; the rest of it is not read."
+    pairs = any(one.num_cut and one.kinds for one in inputs) and name == "text"
+    or_pairs = f", or a pair of more than {reader.wrap.room(2)} together" if pairs else ""
+    rows = f"{count:,} of {len({one.row for one in inputs}):,} rows"
+    return f"{rows} have a {name} of more than {longest} tokens{or_pairs}; the rest of it is not read."

@@ -22,7 +22,9 @@ from noria.train.run import MicroBatch, Step
 
 TEMPERATURE = 0.07
 PER_LABEL = 2
-"""Texts of a label in a batch."""
+"""Texts of a label in a batch, at least."""
+MOST_TOKENS = 8192
+"""Tokens of a batch, whose activations are all kept; of longer texts there are fewer."""
 
 
 class ContrastSteps:
@@ -34,15 +36,16 @@ class ContrastSteps:
         for one in inputs:
             self._by_label.setdefault(one.target, []).append(one)
         self._num_labels = min(len(self._by_label), max(2, batch // PER_LABEL))
+        self._per_label = max(PER_LABEL, batch // self._num_labels)
 
     @property
     def per_epoch(self) -> int:
-        return max(1, sum(map(len, self._by_label.values())) // (self._num_labels * PER_LABEL))
+        return max(1, sum(map(len, self._by_label.values())) // (self._num_labels * self._per_label))
 
     def step(self, number: int) -> Step:
         rng = random.Random(f"{self._seed}/{number}")
         labels = rng.sample(sorted(self._by_label), self._num_labels)
-        chosen = [one for label in labels for one in _drawn(rng, self._by_label[label])]
+        chosen = _that_fit([_drawn(rng, self._by_label[label], self._per_label) for label in labels])
         # In-batch negatives: all texts of a step go through the model together.
         return Step(micro_batches=[MicroBatch(self._loss, chosen)], weight=1.0, num_tokens=sum(len(one.token_ids) for one in chosen))
 
@@ -53,9 +56,20 @@ class ContrastSteps:
             return Loss(total=contrastive_loss(features, labels))
 
 
-def _drawn(rng: random.Random, inputs: Sequence[Input]) -> list[Input]:
-    """Different ones, where there are enough."""
-    return rng.sample(inputs, PER_LABEL) if len(inputs) >= PER_LABEL else [*inputs] * PER_LABEL
+def _drawn(rng: random.Random, inputs: Sequence[Input], count: int) -> list[Input]:
+    """Different ones: all of them where there are fewer. One that is alone stands twice."""
+    return rng.sample(inputs, min(count, len(inputs))) if len(inputs) >= PER_LABEL else [*inputs] * PER_LABEL
+
+
+def _that_fit(drawn: Sequence[Sequence[Input]]) -> list[Input]:
+    """Two texts of each label, two more of each, and so on, as far as `MOST_TOKENS` go; two labels at least."""
+    pairs = [texts[at : at + PER_LABEL] for at in range(0, max(map(len, drawn)), PER_LABEL) for texts in drawn]
+    chosen: list[Input] = []
+    for number, pair in enumerate(pairs):
+        chosen += pair
+        if number and sum(len(one.token_ids) for one in chosen) > MOST_TOKENS:
+            break
+    return chosen
 
 
 def contrastive_loss(features: torch.Tensor, labels: torch.Tensor, temperature: float = TEMPERATURE) -> torch.Tensor:

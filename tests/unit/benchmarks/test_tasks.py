@@ -1,4 +1,4 @@
-"""The benchmark of tasks: each set's own settings, and parts that belong to one table."""
+"""The benchmark of tasks: each set's own base, and parts that belong to one table."""
 
 import importlib
 import json
@@ -23,9 +23,8 @@ def methods(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("sgd_methods")
 
 
-def test_each_set_has_its_own_settings(tasks: ModuleType) -> None:
+def test_each_set_has_its_own_base(tasks: ModuleType) -> None:
     commands = {name: tasks.tune_command(name, Path("work"), 1, "bert", ["batch=16"]) for name in tasks.SETS}
-    assert {name for name, command in commands.items() if "method=contrast" in command} == {"banking77_10"}
     bases = {name: command[command.index("--base") + 1] for name, command in commands.items() if "--base" in command}
     assert bases == {"resume_ner": "bert", "eprstmt": "bert", "tnews": "bert", "banking77_large": "all-mpnet-base-v2"}
     assert all(command[-1] == "batch=16" and "seed=1" in command for command in commands.values())

@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import lzma
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -98,3 +100,12 @@ def test_a_file_about_which_nothing_can_be_promised_is_refused(tmp_path: Path, c
     (tmp_path / "a.exe").write_bytes(b"x")
     with pytest.raises(DataError, match="no kind that is read as an evaluation file"):
         read_evaluation((tmp_path / "a.exe",))
+
+
+@pytest.mark.parametrize(("name", "pack"), [("bad.jsonl.gz", gzip.compress), ("bad.csv.gz", gzip.compress), ("bad.jsonl.xz", lzma.compress)])
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda _: b"not packed at all", lambda data: data[:20] + b"x" * 30])
+def test_a_damaged_archive_is_one_sentence(tmp_path: Path, name: str, pack: Callable[[bytes], bytes], damage: Callable[[bytes], bytes]) -> None:
+    rows = "".join(json.dumps({"text": f"{number} " * 12}) + "\n" for number in range(99))
+    (tmp_path / name).write_bytes(damage(pack(rows.encode())))
+    with pytest.raises(DataError, match=rf"{name}'.*must be read whole"):
+        read_evaluation((tmp_path / name,))

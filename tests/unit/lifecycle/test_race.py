@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from noria.errors import ConfigError, DataError, ModelError
+from noria.errors import ConfigError, DataError, DependencyError, ModelError
 from noria.evaluate.counted import Counted
 from noria.lifecycle.race import RUNNERS, asking_seconds, num_rows, race, refuse_wrong
 from noria.lifecycle.standing import Standing
 from noria.train.task import Tuned
 
+FAULTS = [ModelError("no weights"), ConfigError("not for these rows"), DataError("line 3 is too long"), DependencyError("not installed")]
 REQUEST: dict[str, Any] = {"settings": {"--base": None}, "files": []}
 Scores = Mapping[str, tuple[float, ...]]
 """What each method scores in its rounds."""
@@ -54,16 +55,17 @@ def test_the_better_half_goes_on_and_the_best_measured_folder_is_kept(tmp_path: 
     assert not (tmp_path / "out" / ".race").exists()
 
 
-@pytest.mark.parametrize("error", [ModelError("no weights"), ConfigError("not for these rows"), DataError("line 3 is too long")])
+@pytest.mark.parametrize("error", FAULTS)
 def test_a_method_that_fails_leaves_the_race_to_the_others(tmp_path: Path, error: Exception) -> None:
     done, said = raced(tmp_path / "out", {"retrieval": (0.5,), "lora": (0.9,)}, {"lora": error})
     assert done.metrics["method"] == "retrieval"
     assert f"lora did not finish ({error})" in said[0]
 
 
-def test_where_none_finishes_the_first_reason_is_told(tmp_path: Path) -> None:
+def test_where_none_finishes_the_first_reason_is_told_and_the_folder_is_free(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="No method could finish: no weights"):
         raced(tmp_path / "out", {"head": (0.5,), "lora": (0.9,)}, dict.fromkeys(("head", "lora"), ModelError("no weights")))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_race_on_another_base_is_another_race(tmp_path: Path) -> None:

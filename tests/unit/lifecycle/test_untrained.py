@@ -97,6 +97,12 @@ def test_what_the_model_does_not_end_is_no_answer(several: bool) -> None:
     assert said == ({"labels": [], "scores": []} if several else {"label": "card", "score": 0.0})
 
 
+def test_a_vote_counts_each_label_once() -> None:
+    said = ['{"labels": ["card", "card"]}', '{"labels": ["lost"]}', '{"labels": []}']
+    one = untrained(said, rows=MIXED, labels=("card", "lost"), several=True, votes=3)
+    assert list(one.predictions([ClassifyExample(text="card")])) == [{"labels": [], "scores": []}]
+
+
 def test_where_the_nearest_cases_have_no_label_the_first_ones_are_named() -> None:
     labels = tuple(f"l{number}" for number in range(50))
     one = untrained(['{"labels": []}'], rows=[ClassifyExample(text="card", label=())], labels=labels, several=True)

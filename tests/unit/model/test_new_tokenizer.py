@@ -1,12 +1,13 @@
 """Tokenizers that are learnt: from all of the text, as many tokens as it supports, and marks of Chinese as they are written."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from noria.errors import DataError
-from noria.model import new_tokenizer, train_tokenizer
-from noria.model.new_tokenizer import SPECIAL_TOKENS
+from noria.model import load_tokenizer, new_tokenizer, train_tokenizer
+from noria.model.new_tokenizer import DOCUMENT, special_tokens
 from noria.testing.tiny_text import tiny_texts
 
 
@@ -37,13 +38,23 @@ def test_chinese_marks_stay_as_they_are_written(kind: str) -> None:
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
 def test_text_that_looks_like_a_special_token_stays_text(kind: Any, objective: str, known: bool) -> None:
     """Also where the corpus is full of such text, and where the tokenizer knows none of its characters."""
-    special = SPECIAL_TOKENS[objective]
+    special = special_tokens(kind, objective)
     hostile = [form.format(token) for token in special for form in ("{}", "a {} b", "x{}y", "{0}{0}", "{} ", "{0} {0}")]
     tokenizer = train_tokenizer(kind, hostile * 5 if known else ["the wheel lifts water"] * 50, 700, objective, at_most=True)
-    unknown = {tokenizer.token_id(new_tokenizer._unknown(special))}  # pyright: ignore[reportPrivateUsage]
+    unknown = {tokenizer.role_id("unk_token")}
     found = {token_id for row in tokenizer.encode_batch(hostile) for token_id in row} & tokenizer.special_ids
     assert found <= (set() if known else unknown)
     assert {token_id for text in hostile for token_id in tokenizer.encode(text)} & tokenizer.special_ids == found
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "unigram", "characters"])
+def test_what_a_decoder_does_not_know_ends_no_document(kind: Any, tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(kind, ["the wheel lifts water"] * 50, 60, "clm", at_most=True)
+    tokenizer.save(tmp_path)
+    for read in (tokenizer, load_tokenizer(tmp_path)):
+        ids = read.encode("the 水 wheel")
+        assert read.role_id("unk_token") in ids
+        assert read.token_id(DOCUMENT) not in ids
 
 
 CHINESE = ["".join(chr(0x4E00 + (7 * line + 13 * at) % 900) for at in range(60)) for line in range(200)]

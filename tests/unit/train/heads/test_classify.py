@@ -54,7 +54,8 @@ def test_texts_that_are_cut_are_counted_and_said(words: Tokenizer, caplog: pytes
     rows = [ClassifyExample(text="ab " * 600), ClassifyExample(text="ab"), ClassifyExample(text="ab " * 20, text_pair="ba " * 20)]
     inputs = head.inputs(rows)
     assert [one.num_cut for one in inputs] == [570, 0, 11]
-    assert cut_of(head, inputs) == "2 of 3 rows have a text of more than 30 tokens; the rest of it is not read."
+    assert cut_of(head, inputs) == "2 of 3 rows have a text of more than 30 tokens, or a pair of more than 29 together; the rest of it is not read."
+    assert cut_of(head, inputs[:2]) == "1 of 2 rows have a text of more than 30 tokens; the rest of it is not read."
     assert cut_of(head, inputs[1:2]) is None
     with caplog.at_level(logging.WARNING):
         told = HeadFile(task="classify", num_positions=32, with_kinds=False)
