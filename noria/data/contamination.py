@@ -8,8 +8,6 @@ under 8 words or 12 ideographs are not looked for: they would be found everywher
 import csv
 import io
 import json
-import lzma
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -24,7 +22,7 @@ from noria.data.grams import IDEOGRAPH, Hashes, UnitWindows, units
 from noria.data.parse import decode
 from noria.data.parser import Parser
 from noria.data.readers import MAX_ROW_BYTES, ROW_SUFFIXES, Track, is_read, open_stream, read_documents, suffix_of
-from noria.errors import DataError
+from noria.errors import DataError, NoriaError
 
 NUM_WORDS, MIN_WORDS = 13, 8
 NUM_IDEOGRAPHS, MIN_IDEOGRAPHS = 20, 12
@@ -97,7 +95,9 @@ def _texts(path: Path) -> Iterator[str]:
     suffix = suffix_of(path)
     try:
         yield from _read(path, suffix)
-    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+    except NoriaError:
+        raise
+    except Exception as error:  # a library may raise anything on a broken archive
         raise DataError(f"'{path}': damaged or cut off ({error!s:.200}). Evaluation files must be read whole.") from error
 
 

@@ -27,6 +27,8 @@ from noria.errors import DataError, DependencyError
 
 ROW_SUFFIXES = (".jsonl", ".ndjson")
 MAX_ROW_BYTES = 64 << 20
+FRAME_BYTES = 32 << 10
+"""Of a packed file, unpacked at once."""
 MAX_KEPT_CHARACTERS = 10_000
 """Of a row that cannot be read, kept beside the reason."""
 
@@ -109,9 +111,36 @@ def _clean(item: Item) -> Item:
 
 
 def _zstandard(raw: IO[bytes]) -> IO[bytes]:
-    import zstandard
+    return io.BufferedReader(_Frames(raw))
 
-    return io.BufferedReader(cast(Any, zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)))
+
+class _Frames(io.RawIOBase):
+    """Frames of Zstandard behind one another. A cut one raises EOFError, as gzip does; the library's own reader takes it for the end."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        from zstandard import ZstdDecompressor
+
+        self._raw, self._begin = raw, ZstdDecompressor().decompressobj
+        self._frame: Any = None
+        self._packed = self._ready = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        while not self._ready:
+            packed = self._packed or self._raw.read(FRAME_BYTES)
+            if not packed:
+                if self._frame is not None:
+                    raise EOFError("the file ends before its last frame does")
+                return 0
+            self._frame = self._frame or self._begin()
+            self._ready, self._packed = self._frame.decompress(packed), b""
+            if self._frame.eof:
+                self._packed, self._frame = self._frame.unused_data, None
+        count = min(len(buffer), len(self._ready))
+        buffer[:count], self._ready = self._ready[:count], self._ready[count:]
+        return count
 
 
 def _text(path: Path, stream: IO[bytes], limits: TextLimits, track: Track) -> Iterator[Item]:

@@ -38,6 +38,8 @@ class Shown:
     """By which rows are parted beside their length, language and source."""
     length: int | None = None
     """In characters, of what was asked in all; None: of the text."""
+    question: str | None = None
+    """By whose script the language is told; None: by the text's."""
 
 
 def details(
@@ -113,7 +115,7 @@ def slices(rows: Sequence[Shown], values: Sequence[float], earlier: Sequence[flo
     borders = np.quantile(lengths, [1 / 3, 2 / 3])
     kinds: dict[str, Callable[[int], str]] = {
         "length": lambda i: LENGTHS[int(np.searchsorted(borders, lengths[i]))],
-        "language": lambda i: "Chinese" if is_chinese(rows[i].text) else "other",
+        "language": lambda i: "Chinese" if is_chinese(rows[i].text if (asked := rows[i].question) is None else asked) else "other",
         "source": lambda i: rows[i].source or "unknown",
         "label": lambda i: rows[i].label,
     }

@@ -10,10 +10,11 @@ from typing import Any
 
 from noria.evaluate.report import Shown, most_confused, slices, telling
 from noria.evaluate.suites import Item, Suite, SuiteRun
+from noria.model.tool_text import CALL_BEGINS
 from noria.schema import Message
 
-REPLY = "(reply)"
-"""Stands for any answer that calls nothing."""
+REPLY, CALL = "(reply)", "(a call)"
+"""Stand for any answer that calls nothing, and for the beginning of a call where no more of it was waited for."""
 LAST_MESSAGES, MOST_OF_EACH = 3, 190
 """Messages of a conversation by which an item is shown, and characters of each."""
 
@@ -23,7 +24,8 @@ def suite_details(suite: Suite, run: SuiteRun, before: SuiteRun | None) -> dict[
     shown = [_shown(item) for item in suite.items]
     said, values = _answers(suite, run)
     earlier = None if before is None else _answers(suite, before)
-    pairs = Counter((_right_name(item), _name(answer)) for item, answer in zip(suite.items, said, strict=True))
+    right = {result.id for result in run.results if result.metrics.get("replies") == 1}  # whatever may be called beside
+    pairs = Counter((_right_name(item), _name(answer)) for item, answer in zip(suite.items, said, strict=True) if item.id not in right)
     texts = list(map(_text, said))
     return {
         "slices": slices(shown, values, earlier and earlier[1]),
@@ -43,7 +45,8 @@ def _answers(suite: Suite, run: SuiteRun) -> tuple[list[Message], list[float]]:
 def _shown(item: Item) -> Shown:
     said = [message for message in item.messages if message.role in ("user", "assistant", "tool")][-LAST_MESSAGES:]
     text = "\n".join(f"{message.role}: {_text(message)[:MOST_OF_EACH]}" for message in said)
-    return Shown(text=text, right=_right(item), label=_right_name(item), length=sum(len(message.content) for message in item.messages))
+    length, asked = sum(len(message.content) for message in item.messages), [message.content for message in said if message.role == "user"]
+    return Shown(text=text, right=_right(item), label=_right_name(item), length=length, question="\n".join(asked))
 
 
 def _right(item: Item) -> str:
@@ -61,7 +64,9 @@ def _right_name(item: Item) -> str:
 
 
 def _name(answer: Message) -> str:
-    return answer.tool_calls[0].name if answer.tool_calls else REPLY
+    if answer.tool_calls:
+        return answer.tool_calls[0].name
+    return CALL if answer.content.lstrip().startswith(CALL_BEGINS) else REPLY
 
 
 def _text(answer: Message) -> str:

@@ -9,7 +9,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -64,6 +64,8 @@ WITH_UNKNOWN = ("wordpiece", "unigram")
 Report = Callable[[str, float, float], None]
 """Told a stage's name, what is done and what there is in all."""
 Say = Callable[[str], None]
+InTime = Callable[[Iterable[Document]], Iterator[Document]]
+"""Documents as they are, as long as there is time to read them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +137,8 @@ def _pretrained(
     if processes.first:
         for kind, number in files.passed_over.items():
             say(passed_over_sentence(kind, number))
-        _shards(config, files, _tokenizer(config, files, scratch, tokenizer, report, say), scratch, report, began)
+        in_time = partial(_in_time, minutes=config.minutes, began=began)
+        _shards(config, files, _tokenizer(config, files, scratch, tokenizer, report, say, in_time), scratch, report, in_time)
     processes.wait()
     left_out = _left_out(scratch, say)
     words = load_tokenizer(tokenizer or scratch / "tokenizer")
@@ -194,7 +197,7 @@ def _request(config: PretrainConfig, files: Corpus, tokenizer: Path | None) -> d
     return {"settings": settings, "files": sizes(files.files)}
 
 
-def _tokenizer(config: PretrainConfig, files: Corpus, scratch: Path, given: Path | None, report: Report, say: Say) -> Tokenizer:
+def _tokenizer(config: PretrainConfig, files: Corpus, scratch: Path, given: Path | None, report: Report, say: Say, in_time: InTime) -> Tokenizer:
     if given is not None:
         words = load_tokenizer(given)
         check_tokens(config.objective, words, str(given))
@@ -207,7 +210,7 @@ def _tokenizer(config: PretrainConfig, files: Corpus, scratch: Path, given: Path
     size = config.vocab_size or min(MAX_VOCAB, max(FIRST_VOCAB, 2 ** round(math.log2(max(num_bytes / BYTES_PER_VOCAB_TOKEN, 1)))))
     report("tokenizer", 0, 1)
     kind = config.tokenizer or "bpe"
-    words = train_tokenizer(kind, (d.text for d in files), size, config.objective, at_most=config.vocab_size is None)
+    words = train_tokenizer(kind, (d.text for d in in_time(files)), size, config.objective, at_most=config.vocab_size is None)
     if kind in WITH_UNKNOWN and (unknown := _unknown_share(words, sample_of(files))) > MAX_UNKNOWN:
         raise DataError(
             f"A `{kind}` tokenizer learnt from this corpus takes {unknown:.0%} of it for unknown. Set `tokenizer=bpe`, to which nothing is."
@@ -253,8 +256,15 @@ def _unknown_share(tokenizer: Tokenizer, sample: list[str]) -> float:
     return sum(token_id in tokenizer.special_ids for token_id in ids) / max(len(ids), 1)
 
 
-def _shards(config: PretrainConfig, files: Corpus, tokenizer: Tokenizer, scratch: Path, report: Report, began: float) -> None:
-    """Write the corpus as tokens. Raises ConfigError where reading it takes all of the minutes."""
+def _in_time(documents: Iterable[Document], minutes: float | None, began: float) -> Iterator[Document]:
+    """The documents. Raises ConfigError where there are more of them and all of the minutes are over."""
+    for document in documents:
+        if minutes is not None and time.monotonic() - began > 60 * minutes:
+            raise ConfigError(f"After {minutes:g} minutes the corpus was not read to its end. Give more with `--minutes`, or a part of it.")
+        yield document
+
+
+def _shards(config: PretrainConfig, files: Corpus, tokenizer: Tokenizer, scratch: Path, report: Report, in_time: InTime) -> None:
     folder = scratch / "shards"
     if is_finished(folder):
         return
@@ -262,18 +272,14 @@ def _shards(config: PretrainConfig, files: Corpus, tokenizer: Tokenizer, scratch
 
     def documents() -> Iterator[tuple[str, Encoded]]:
         nonlocal read
-        for batch in batches(files):
+        for batch in batches(in_time(files)):
             for document, encoded in zip(batch, _encoded(config, tokenizer, [d.text for d in batch]), strict=True):
                 read += encoded.num_bytes
                 yield split_of(document, config.validation_share, config.seed), encoded
             report("tokens", min(read, total), total)
-            if config.minutes is not None and time.monotonic() - began > 60 * config.minutes:
-                raise ConfigError(
-                    f"After {config.minutes:g} minutes the corpus was not read to its end ({read:,} bytes of text). Give more with `--minutes`."
-                )
+        write_file(scratch / LEFT_OUT, [json.dumps(files.left_out) + "\n"])
 
     write_shards(folder, documents(), tokenizer.vocab_size)
-    write_file(scratch / LEFT_OUT, [json.dumps(files.left_out) + "\n"])
     report("tokens", total, total)
 
 

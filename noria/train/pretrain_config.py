@@ -80,7 +80,7 @@ class PretrainConfig(Section):
     validation_share: float = Field(default=0.01, gt=0, lt=0.5)
     """Share of the documents held out, where the corpus brings no split of its own."""
     validation_tokens: int = Field(default=65_536, ge=64)
-    """Tokens that a validation scores at most, except the last one. Few `minutes` make it fewer of both where this is not set."""
+    """Tokens that a validation scores at most, except the last one. Few `minutes` make it fewer where this is not set, and the last one always."""
     num_validations: int = Field(default=20, ge=1)
     """Validations over the run."""
     num_checkpoints: int = Field(default=2, ge=1)

@@ -96,7 +96,7 @@ def plan_run(
         raise ConfigError(f"Of the {config.minutes:g} minutes nothing is left for training after the corpus was read. Give more with `--minutes`.")
     seconds = None if seconds is None else processes.agreed(seconds)
     peak = processes.agreed(matmul_peak(precision, training_device())) * processes.count
-    plan = _new_plan(config, split, seconds, made, speed, peak)
+    plan = _new_plan(config, split, seconds, made, speed, peak, processes.count)
     if processes.first:
         write_json(path, plan.model_dump(mode="json"))
     processes.wait()
@@ -104,7 +104,13 @@ def plan_run(
 
 
 def _new_plan(
-    config: PretrainConfig, split: ShardSplit, seconds: float | None, made: Any, speed: Callable[[PretrainPlan, bool], Speed], peak: float
+    config: PretrainConfig,
+    split: ShardSplit,
+    seconds: float | None,
+    made: Any,
+    speed: Callable[[PretrainPlan, bool], Speed],
+    peak: float,
+    num_processes: int,
 ) -> PretrainPlan:
     began = time.monotonic()
     num_tokens = len(split.tokens)
@@ -155,7 +161,8 @@ def _new_plan(
     allowed = None if seconds is None or config.steps is not None else seconds * SHARE_FOR_STEPS
     found: dict[str, Any] = {"tokens_per_second": tokens_per_second, "peak_share": share, "peak_tokens_per_second": at_peak}
     if allowed is not None and tokens_per_second is not None:
-        found |= _validated(config, READS_FASTER * tokens_per_second * allowed * SHARE_FOR_VALIDATIONS / 2)
+        alone = tokens_per_second / num_processes  # each of them reads all of a validation
+        found |= _validated(config, READS_FASTER * alone * allowed * SHARE_FOR_VALIDATIONS / 2)
     return plan.model_copy(update={"reasons": tuple(reasons), "seconds": allowed, **found})
 
 
@@ -206,8 +213,9 @@ def _context(config: PretrainConfig, split: ShardSplit) -> int:
     begins = np.append(split.documents, np.uint64(len(split.tokens)))
     longest = int(np.diff(begins).max()) if len(begins) > 1 else len(split.tokens)
     if config.context is not None:
-        if config.context > max(MIN_CONTEXT, 2 ** math.ceil(math.log2(longest))):  # as large as what is derived may be
-            raise DataError(f"The longest document has {longest} tokens, and `context` is {config.context}. Set it to {longest} or less.")
+        most = max(MIN_CONTEXT, 2 ** math.ceil(math.log2(longest)))  # what is derived may be as large
+        if config.context > most:
+            raise DataError(f"The longest document has {longest} tokens, and `context` is {config.context}. Set it to {most} or less.")
         return config.context
     return max(MIN_CONTEXT, min(CONTEXT, 2 ** int(math.log2(max(len(split.tokens) / 100, 32))), 2 ** math.ceil(math.log2(longest))))
 

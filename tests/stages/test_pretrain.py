@@ -334,7 +334,7 @@ def test_files_that_cannot_be_read_are_told_also_by_a_run_that_is_gone_on_with(t
 
 
 def test_a_corpus_that_takes_all_of_the_minutes_to_be_read_is_refused_when_they_are_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = iter(range(0, 10**6, 20))
+    now = iter(range(0, 10**6, 20))  # a document takes twenty seconds
     monkeypatch.setattr("noria.train.pretrain.time.monotonic", lambda: float(next(now)))
     with pytest.raises(ConfigError, match="After 0.25 minutes the corpus was not read to its end"):
         run(tmp_path, steps=None, minutes=0.25)

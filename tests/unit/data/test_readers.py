@@ -19,7 +19,7 @@ from noria.data.corpus import EVALUATION, passed_over_sentence
 from noria.data.documents import Unread
 from noria.data.parse import MAX_FILE_BYTES
 from noria.data.parser import Parser
-from noria.data.readers import MAX_ROW_BYTES, READERS, TextLimits, Track, read_documents
+from noria.data.readers import MAX_ROW_BYTES, READERS, TextLimits, Track, open_stream, read_documents
 from noria.data.web_archive import MAX_HEADER_BYTES
 from noria.data.wiki import MAX_PAGE_BYTES
 from noria.errors import DataError, DependencyError
@@ -482,3 +482,17 @@ def test_no_bytes_break_the_reading(suffix: str, data: bytes) -> None:
         for item in read_documents(path, parser, Track()):
             assert item.source == str(path)
             assert item.text.strip() if isinstance(item, Document) else item.reason
+
+
+@needs("zstandard")
+def test_frames_of_zstandard_behind_one_another_are_one_file(tmp_path: Path) -> None:
+    import zstandard
+
+    parts = [f"{number} wheel\n".encode() * 5000 for number in range(3)]
+    path = tmp_path / "a.txt.zst"
+    path.write_bytes(b"".join(map(zstandard.compress, parts)))
+    with open_stream(path) as stream:
+        assert stream.read() == b"".join(parts)
+    path.write_bytes(b"".join(map(zstandard.compress, parts))[:-9])
+    with open_stream(path) as stream, pytest.raises(EOFError, match="before its last frame"):
+        stream.read()

@@ -56,6 +56,29 @@ def test_items_are_told_by_their_right_tool_and_what_was_said_instead(tmp_path: 
     assert "Taken for one another" in (tmp_path / "r.html").read_text()
 
 
+def test_the_beginning_of_a_call_is_no_reply_and_a_call_that_may_be_made_is_no_mistake() -> None:
+    suite = Suite(name="s", items=(SUITE.items[2], item("e", "Look it up", {"reply": {"not_call": ["pay"]}})))
+    results = [
+        ItemResult(id="c", value=0.0, answer=says('{"bring":').to_openai(), metrics={"replies": 0.0}),
+        ItemResult(id="e", value=1.0, answer=call("lookup").to_openai(), metrics={"replies": 1.0}),
+    ]
+    told = suite_details(suite, SuiteRun.of(suite, results), None)
+    assert told["confusions"] == [{"right": "(reply)", "said": "(a call)", "n": 1}]
+
+
+def test_the_language_is_the_users() -> None:
+    messages = (
+        Message(role="user", content="查房"),
+        call("search", date="2026-03-03"),
+        Message(role="tool", content='{"rooms": ["standard"]}', tool_call_id="1"),
+    )
+    items = tuple(Item(id=str(n), kind="decision", messages=of, expect={"reply": {}}) for n, of in enumerate((messages, SUITE.items[0].messages)))
+    suite = Suite(name="s", items=items)
+    results = [ItemResult(id=str(n), value=1.0, answer=says("ok").to_openai()) for n in range(2)]
+    told = suite_details(suite, SuiteRun.of(suite, results), None)
+    assert {row["name"]: row["n"] for row in told["slices"] if row["slice"] == "language"} == {"Chinese": 1, "other": 1}
+
+
 def test_of_one_model_the_wrong_answers_are_told() -> None:
     told = suite_details(SUITE, run((call("bring"), 0.0), (call("fetch"), 1.0), (says("嗯"), 0.5), (says("20"), 1.0)), None)
     assert [(row["right"], row["said"]) for row in told["examples"]] == [('bring({"item": "towels"})', "bring({})"), ("您好", "嗯")]

@@ -152,7 +152,8 @@ def test_the_best_weights_stay_the_best_where_a_jump_leads_back_before_them(tmp_
     best = load_best(tmp_path)
     assert best is not None
     assert best["step"] == 70
-    assert 95 <= case.run.seconds <= 100, "the time of the steps that were left counts"
+    assert 95 <= case.run.seconds <= 100
+    assert case.run.step < 90, "the time of the steps that were left counts"
 
 
 def test_a_checkpoint_of_an_earlier_release_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
