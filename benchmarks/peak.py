@@ -13,7 +13,6 @@ is not, so that the share says something else there. Writes benchmarks/results/p
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _harness import machine, print_figures, write_results
+from _harness import machine, peak_gigabytes, print_figures, write_results
 
 VOCABULARY = 16_384
 BATCH_TOKENS, MICRO_TOKENS = 16_384, 4096
@@ -96,7 +95,7 @@ def one(kind: str, size: float, context: int, steps: int) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as work:
         speed, model = noria(size, context, steps, Path(work)) if kind == "noria" else plain(size, context, steps, kind == "plain_compiled")
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    memory = peak_gigabytes()
     config, count = model.config, model.num_parameters()
     shape = Shape(width=config.hidden_size, num_layers=config.num_hidden_layers, num_heads=config.num_attention_heads, context=context)
     peak = matmul_peak(torch.bfloat16, torch.device("cpu"), seconds=3)

@@ -2,7 +2,8 @@
 
     python benchmarks/scaling.py --corpus FILE [--minutes 8]
 
-The dial's run comes first; then three other widths from its own list (two steps apart: two smaller, one larger) with the same tokenizer and minutes.
+The dial's run comes first; then three other widths from its own list (two steps apart: two smaller and one larger, where there are such) with the
+same tokenizer and minutes.
 A parabola in the logarithm of the size is fitted through the losses (Hoffmann et al. 2022, approach 2): its lowest point is the size that
 the corpus and the machine would have wanted. Writes benchmarks/results/scaling.json.
 """
@@ -37,18 +38,19 @@ def main() -> None:
         chosen = pretrain(options.corpus, work / "dial", options.minutes)
         width = chosen["plan"]["width"]
         at = WIDTHS.index(width)
-        others = sorted({max(0, at - 4), max(0, at - 2), min(len(WIDTHS) - 1, at + 2)} - {at})
+        others = sorted([index for index in (at - 2, at + 2, at - 4, at + 4, at - 6, at + 6) if 0 <= index < len(WIDTHS)][:3])
         runs = {width: chosen}
         for index in others:
             wide = WIDTHS[index]
             given = ["--tokenizer", str(work / "dial"), "--set", f"width={wide}", "--set", f"layers={max(2, round(wide / 64))}"]
             runs[wide] = pretrain(options.corpus, work / str(wide), options.minutes, *given, "--set", f"context={chosen['plan']['context']}")
-    figures: dict[str, float] = {"dial_width": width}
+    figures: dict[str, float | bool] = {"dial_width": width}
     for wide, run in sorted(runs.items()):
         figures |= {f"width_{wide}_{n}": run[n] for n in ("num_parameters", "tokens", "validation_loss", "bits_per_byte", "train_seconds")}
     sizes = np.log([run["num_parameters"] for run in runs.values()])
     losses = np.array([run["bits_per_byte"] for run in runs.values()])
     a, b, _ = np.polyfit(sizes, losses, 2)
+    figures["losses_have_a_lowest_point"] = bool(a > 0)
     if a > 0:
         figures["fitted_best_parameters"] = math.exp(-b / (2 * a))
         figures["fitted_best_bits_per_byte"] = float(np.polyval(np.polyfit(sizes, losses, 2), -b / (2 * a)))
