@@ -110,7 +110,7 @@ def said_of(prediction: Mapping[str, Any]) -> str:
 
 
 def slices(rows: Sequence[Shown], values: Sequence[float], earlier: Sequence[float] | None) -> list[dict[str, Any]]:
-    """The mean over rows of one length, language, source or label, of each of which there are two or more in the file."""
+    """The mean over rows of one length, language, source or label, as far as the file has rows of more than one."""
     lengths = np.array([len(row.text) if row.length is None else row.length for row in rows])
     borders = np.quantile(lengths, [1 / 3, 2 / 3])
     kinds: dict[str, Callable[[int], str]] = {

@@ -212,12 +212,12 @@ def _context(config: PretrainConfig, split: ShardSplit) -> int:
     """As set; else 512, or less where the corpus has not a hundred blocks of it, or no document so long. Raises DataError."""
     begins = np.append(split.documents, np.uint64(len(split.tokens)))
     longest = int(np.diff(begins).max()) if len(begins) > 1 else len(split.tokens)
+    most = max(MIN_CONTEXT, 2 ** math.ceil(math.log2(longest)))
     if config.context is not None:
-        most = max(MIN_CONTEXT, 2 ** math.ceil(math.log2(longest)))  # what is derived may be as large
         if config.context > most:
             raise DataError(f"The longest document has {longest} tokens, and `context` is {config.context}. Set it to {most} or less.")
         return config.context
-    return max(MIN_CONTEXT, min(CONTEXT, 2 ** int(math.log2(max(len(split.tokens) / 100, 32))), 2 ** math.ceil(math.log2(longest))))
+    return max(MIN_CONTEXT, min(CONTEXT, 2 ** int(math.log2(max(len(split.tokens) / 100, 32))), most))
 
 
 def _told(shape: Shape) -> str:

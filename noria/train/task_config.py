@@ -17,7 +17,7 @@ class TaskConfig(Section):
 
     method: TaskMethod = "full"
     """Which weights learn: all (full), low-rank adapters (lora; dora with their magnitude apart), the head alone (head), or the encoder by
-    contrasts and then the head (contrast; where examples are few, which takes it by itself)."""
+    contrasts and then the head (contrast; taken by itself where examples are few)."""
     learning_rate: float | None = Field(default=None, gt=0, le=1)
     """Peak rate of AdamW; derived from the method and the number of weights that learn when left out."""
     label_names: bool = True
