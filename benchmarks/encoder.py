@@ -60,11 +60,13 @@ class Text(HTMLParser):
 
 def corpus(folder: Path) -> tuple[Path, int]:
     """Pages and texts of the packages as one JSONL file; also how many bytes."""
-    fetched = 0
+    missing: list[str] = []
     for package in PACKAGES:
         done = subprocess.run(["apt-get", "download", package], cwd=folder, capture_output=True, text=True, check=False)
-        fetched += done.returncode == 0
-    print(f"{fetched} of {len(PACKAGES)} packages", file=sys.stderr)
+        missing += [] if done.returncode == 0 else [f"{package}: {(done.stderr.strip() or 'no reason given').splitlines()[-1]}"]
+    if missing:
+        lacking = "\n".join(missing)
+        sys.exit(f"{len(missing)} of {len(PACKAGES)} packages could not be fetched; `apt-get update` may help.\n{lacking}")
     for package in folder.glob("*.deb"):
         subprocess.run(["dpkg-deb", "-x", str(package), str(folder / "unpacked" / package.stem)], check=True)
     out, size, seen = folder / "corpus.jsonl", 0, set[str]()
@@ -169,19 +171,8 @@ def main() -> None:
         work.mkdir(parents=True, exist_ok=True)
         text = work / "corpus.jsonl"
         size = text.stat().st_size if text.is_file() else corpus(work)[1]
-        command = [
-            sys.executable,
-            "-m",
-            "noria.cli.main",
-            "pretrain",
-            "--corpus",
-            str(text),
-            "--out",
-            str(work / "encoder"),
-            "--objective",
-            "mlm-nsp",
-        ]
-        command += ["--minutes", str(options.minutes), "--json"]
+        command = [sys.executable, "-m", "noria.cli.main", "pretrain", "--corpus", str(text), "--out", str(work / "encoder")]
+        command += ["--objective", "mlm-nsp", "--minutes", str(options.minutes), "--json"]
         found = json.loads(subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout)
         figures: dict[str, float] = {"corpus_bytes": size}
         figures |= {name: found[name] for name in ("num_parameters", "tokens", "train_seconds", "mlm_accuracy", "sentence_accuracy")}
