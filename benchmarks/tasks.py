@@ -6,8 +6,8 @@ Every set is tuned by `noria tune` and measured by `noria evaluate` on its offic
 development part a twentieth of the training rows, by their own text, chooses the best weights; with ten rows a class those rows themselves do.
 Everything is tuned as `noria tune` does by itself, which is by contrasts where there are ten rows a class; `banking77_large` is all rows from
 all-mpnet-base-v2, installed as its message says. In `banking77_scope` a quarter of the intents, drawn by the seed, is never learnt: half of them
-stand as out of scope among the rows that choose the threshold, the other half among those that are measured. Prints and writes each seed's figure,
-mean and spread, and the minutes: benchmarks/results/tasks.json. Parts made with `--only` by one commit and the same options are gathered there.
+stand as out of scope among the rows that choose the threshold, the other half among those that are measured. Prints each seed's figure, mean and
+spread, and the minutes, and writes benchmarks/results/tasks_NAME.json for each set.
 """
 
 import argparse
@@ -21,13 +21,12 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from _harness import COMMIT, RESULTS_DIR, ROOT, earlier, print_figures, write_results
+from _harness import ROOT, print_figures, write_results
 
 from noria.data.task_checks import OUT_OF_SCOPE
 from noria.model import resolve
@@ -148,19 +147,18 @@ def one(name: str, options: argparse.Namespace, seed: int, work: Path) -> dict[s
     return {"test": found["metrics"][of.metric], "dev": made[of.metric], "minutes": made["train_seconds"] / 60, **also}
 
 
-def figures_of(name: str, runs: list[dict[str, float]]) -> dict[str, float]:
+def figures_of(runs: list[dict[str, float]]) -> dict[str, float]:
     """The figures of a set from its runs, one a seed."""
     scores = [run["test"] for run in runs]
-    figures = {f"{name}_seed_{seed}": score for seed, score in enumerate(scores)}
-    figures |= {f"{name}_mean": statistics.fmean(scores), f"{name}_spread": max(scores) - min(scores)}
-    return figures | {f"{name}_{part}": statistics.fmean(run[part] for run in runs) for part in runs[0] if part != "test"}
+    figures = {f"seed_{seed}": score for seed, score in enumerate(scores)}
+    figures |= {"mean": statistics.fmean(scores), "spread": max(scores) - min(scores)}
+    return figures | {part: statistics.fmean(run[part] for run in runs) for part in runs[0] if part != "test"}
 
 
-def command_of(options: argparse.Namespace, figures: Mapping[str, float]) -> str:
-    """The one command that makes these figures, in however many parts they were made."""
-    names = [name for name in SETS if f"{name}_mean" in figures]
-    command = ["python", "benchmarks/tasks.py", "--data", str(options.data), *(["--only", *names] if len(names) < len(SETS) else [])]
-    command += ["--seeds", str(options.seeds), *(["--chinese-base", options.chinese_base] if options.chinese_base else [])]
+def command_of(options: argparse.Namespace, name: str) -> str:
+    """The command that makes the figures of one set."""
+    command = ["python", "benchmarks/tasks.py", "--data", str(options.data), "--only", name, "--seeds", str(options.seeds)]
+    command += ["--chinese-base", options.chinese_base] if options.chinese_base else []
     return shlex.join([*command, *(part for setting in options.set for part in ("--set", setting))])
 
 
@@ -168,13 +166,13 @@ def main() -> None:
     options = parser().parse_args()
     for base in {SETS[name].base for name in options.only} - {None}:
         resolve(base)  # what is missing is said before hours are spent
-    figures = earlier(RESULTS_DIR / "tasks.json", partial(command_of, options), COMMIT)
     with tempfile.TemporaryDirectory() as folder:
         for name in options.only:
             runs = [one(name, options, seed, Path(folder) / f"{name}-{seed}") for seed in range(options.seeds)]
-            figures |= figures_of(name, runs)
+            figures = figures_of(runs)
+            print(name)
             print_figures(figures)
-            write_results("tasks", figures, command_of(options, figures))
+            write_results(f"tasks_{name}", figures, command_of(options, name))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -10,6 +10,7 @@ Nothing else is touched.
 import ast
 import json
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -52,29 +53,29 @@ HEADLINES = (
     ("sgd_loop", "exact_after", "the same, promoted release", "同上，上线的版本"),
     ("sgd_loop", "name_after", "right tool called, promoted release", "选对工具的比例，上线的版本"),
     ("sgd_loop", "train_minutes", "minutes of training, two cores", "训练分钟数，双核"),
-    ("tasks", "banking77_mean", "Banking77, test accuracy, mean of three seeds", "Banking77 测试准确率，三个种子的均值"),
+    ("tasks_banking77", "mean", "Banking77, test accuracy, mean of three seeds", "Banking77 测试准确率，三个种子的均值"),
     (
-        "tasks",
-        "banking77_large_mean",
+        "tasks_banking77_large",
+        "mean",
         "Banking77 from all-mpnet-base-v2, test accuracy, mean of three seeds",
         "Banking77，用编码器 all-mpnet-base-v2，测试准确率，三个种子的均值",
     ),
     (
-        "tasks",
-        "banking77_10_mean",
+        "tasks_banking77_10",
+        "mean",
         "Banking77 with ten rows a class, test accuracy, mean of three seeds",
         "Banking77 每类十条，测试准确率，三个种子的均值",
     ),
-    ("tasks", "resume_ner_mean", "entities of Chinese résumés, test F1, mean of three seeds", "中文简历实体识别，测试 F1，三个种子的均值"),
+    ("tasks_resume_ner", "mean", "entities of Chinese résumés, test F1, mean of three seeds", "中文简历实体识别，测试 F1，三个种子的均值"),
     (
-        "tasks",
-        "eprstmt_mean",
+        "tasks_eprstmt",
+        "mean",
         "Chinese sentiment (FewCLUE eprstmt), test accuracy, mean of three seeds",
         "中文情感（FewCLUE eprstmt），测试准确率，三个种子的均值",
     ),
     (
-        "tasks",
-        "tnews_mean",
+        "tasks_tnews",
+        "mean",
         "Chinese headlines (FewCLUE tnews), test accuracy, mean of three seeds",
         "中文标题（FewCLUE tnews），测试准确率，三个种子的均值",
     ),
@@ -135,15 +136,16 @@ def results_page() -> str:
     if not measured:
         parts += ["", "Nothing has been measured yet."]
     for name, result in measured.items():
-        parts += ["", f"## {name}", "", *([about] if (about := benchmark_title(name)) else []), ""]
+        parts += ["", f"## {name}", "", *([about] if (about := benchmark_title(result["command"])) else []), ""]
         parts += [f"`{result['command']}`, {result['date']}, {machine_text(result['machine'])}, commit {str(result['commit'])[:9]}", ""]
         parts += ["| figure | value |", "|---|---|"]
         parts += [f"| {figure} | {number(value)} |" for figure, value in result["figures"].items()]
     return "\n".join(parts) + "\n"
 
 
-def benchmark_title(name: str) -> str:
-    path = ROOT / "benchmarks" / f"{name}.py"
+def benchmark_title(command: str) -> str:
+    """What the script that a command runs says of itself."""
+    path = ROOT / shlex.split(command)[1]
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) if path.exists() else None
     return (docstring or "").split("\n\n")[0].replace("\n", " ")
 
