@@ -1,4 +1,4 @@
-"""The benchmark of tasks: each set's own base, and parts that belong to one table."""
+"""The benchmarks of tasks and methods: each set's own base and table, and parts that belong to one table."""
 
 import importlib
 import json
@@ -43,23 +43,13 @@ def test_intents_that_are_none_are_never_learnt_and_other_ones_choose_the_thresh
     assert (len(chosen_by), len(measured_by), chosen_by & measured_by, (chosen_by | measured_by) & known) == (1, 1, set(), set())
 
 
-def test_parts_of_one_commit_and_like_options_are_one_table(tasks: ModuleType, tmp_path: Path) -> None:
-    path = tmp_path / "tasks.json"
-    first = tasks.parser().parse_args(["--data", "d", "--only", "tnews"])
-    figures = tasks.figures_of("tnews", [{"test": 0.5, "dev": 0.6, "minutes": 1.0}, {"test": 0.7, "dev": 0.6, "minutes": 3.0}])
-    assert (figures["tnews_mean"], figures["tnews_minutes"], figures["tnews_seed_1"]) == (0.6, 2.0, 0.7)
-    assert tasks.earlier(path, partial(tasks.command_of, first), "abc") == {}
-    path.write_text(json.dumps({"commit": "abc", "command": tasks.command_of(first, figures), "figures": figures}))
-    second = tasks.parser().parse_args(["--data", "d", "--only", "eprstmt"])
-    one_seed = tasks.parser().parse_args(["--data", "d", "--seeds", "1"])
-    assert tasks.earlier(path, partial(tasks.command_of, second), "abc") == figures
-    assert tasks.earlier(path, partial(tasks.command_of, second), "abd") == {}
-    assert tasks.earlier(path, partial(tasks.command_of, one_seed), "abc") == {}
-    path.write_text(path.read_text().replace("abc", "abc+"))
-    assert tasks.earlier(path, partial(tasks.command_of, second), "abc+") == {}
-    both = figures | {"eprstmt_mean": 0.8}
-    assert tasks.command_of(second, both) == "python benchmarks/tasks.py --data d --only eprstmt tnews --seeds 3"
-    assert "--only" not in tasks.command_of(second, {f"{name}_mean": 1.0 for name in tasks.SETS})
+def test_each_set_is_a_table_with_the_command_that_makes_it(tasks: ModuleType) -> None:
+    figures = tasks.figures_of([{"test": 0.5, "dev": 0.6, "minutes": 1.0}, {"test": 0.7, "dev": 0.6, "minutes": 3.0}])
+    assert figures == {"seed_0": 0.5, "seed_1": 0.7, "mean": 0.6, "spread": pytest.approx(0.2), "dev": 0.6, "minutes": 2.0}
+    options = tasks.parser().parse_args(["--data", "d"])
+    assert tasks.command_of(options, "tnews") == "python benchmarks/tasks.py --data d --only tnews --seeds 3"
+    options = tasks.parser().parse_args(["--data", "d", "--seeds", "1", "--chinese-base", "bert", "--set", "batch=16"])
+    assert tasks.command_of(options, "tnews") == "python benchmarks/tasks.py --data d --only tnews --seeds 1 --chinese-base bert --set batch=16"
 
 
 def test_methods_have_a_mean_and_a_spread_and_are_gathered(methods: ModuleType, tmp_path: Path) -> None:
@@ -72,10 +62,17 @@ def test_methods_have_a_mean_and_a_spread_and_are_gathered(methods: ModuleType, 
     options = methods.parser().parse_args(["--data", "d", "--only", "full", "--seeds", "2"])
     command = methods.command_of(options, figures)
     assert command == "python benchmarks/sgd_methods.py --data d --minutes 8 --only lora --seeds 2"
-    (tmp_path / "made.json").write_text(json.dumps({"commit": "abc", "command": command, "figures": figures}))
-    assert methods.earlier(tmp_path / "made.json", partial(methods.command_of, options), "abc") == figures
+    path = tmp_path / "made.json"
+    assert methods.earlier(path, partial(methods.command_of, options), "abc") == {}
+    path.write_text(json.dumps({"commit": "abc", "command": command, "figures": figures}))
+    assert methods.earlier(path, partial(methods.command_of, options), "abc") == figures
+    assert methods.earlier(path, partial(methods.command_of, options), "abd") == {}
     other = methods.parser().parse_args(["--data", "d", "--only", "full"])
-    assert methods.earlier(tmp_path / "made.json", partial(methods.command_of, other), "abc") == {}
+    assert methods.earlier(path, partial(methods.command_of, other), "abc") == {}
+    path.write_text(path.read_text().replace("abc", "abc+"))
+    assert methods.earlier(path, partial(methods.command_of, options), "abc+") == {}
+    both = figures | {"full_minutes": 8.0}
+    assert methods.command_of(options, both) == "python benchmarks/sgd_methods.py --data d --minutes 8 --only full lora --seeds 2"
     assert "--only" not in methods.command_of(options, {f"{name}_minutes": 1.0 for name in methods.METHODS})
 
 
