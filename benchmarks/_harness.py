@@ -17,10 +17,18 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 VENVS_DIR = ROOT / "benchmarks" / ".venvs"
 RESULTS_DIR = ROOT / "benchmarks" / "results"
+NORIA = [sys.executable, "-m", "noria.cli.main"]
+"""The command of this checkout."""
+
+
+def noria(*arguments: str) -> dict[str, Any]:
+    """What a command prints as JSON."""
+    return json.loads(subprocess.run([*NORIA, *arguments, "--json"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
 def rival_python(name: str, *requirements: str, options: tuple[str, ...] = ()) -> Path:

@@ -8,16 +8,13 @@ of the same held-out documents, by which also the best checkpoint of the small o
 """
 
 import argparse
-import json
 import math
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from _harness import ROOT, print_figures, write_results
+from _harness import noria, print_figures, write_results
 
 from noria.data import open_corpus, split_of
 from noria.model import load_checkpoint, load_for_training, load_tokenizer, resolve
@@ -25,11 +22,6 @@ from noria.model import load_checkpoint, load_for_training, load_tokenizer, reso
 SETTINGS = ("--set", "validation_share=0.05", "--set", "rules=[]", "--set", "languages=none", "--set", "redact=[]")
 MAX_CHARACTERS = 150
 BEGINNINGS = ("春", "明月", "山")
-
-
-def noria(*arguments: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "noria.cli.main", *arguments, "--json"]
-    return json.loads(subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _harness import ROOT, print_figures, write_results
+from _harness import noria, print_figures, write_results
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -171,9 +171,9 @@ def main() -> None:
         work.mkdir(parents=True, exist_ok=True)
         text = work / "corpus.jsonl"
         size = text.stat().st_size if text.is_file() else corpus(work)[1]
-        command = [sys.executable, "-m", "noria.cli.main", "pretrain", "--corpus", str(text), "--out", str(work / "encoder")]
-        command += ["--objective", "mlm-nsp", "--minutes", str(options.minutes), "--json"]
-        found = json.loads(subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout)
+        found = noria(
+            "pretrain", "--corpus", str(text), "--out", str(work / "encoder"), "--objective", "mlm-nsp", "--minutes", str(options.minutes)
+        )  # fmt: skip
         figures: dict[str, float] = {"corpus_bytes": size}
         figures |= {name: found[name] for name in ("num_parameters", "tokens", "train_seconds", "mlm_accuracy", "sentence_accuracy")}
         train, test = banking(options.banking / "train.csv"), banking(options.banking / "test.csv")

@@ -9,23 +9,19 @@ the corpus and the machine would have wanted. Writes benchmarks/results/scaling.
 """
 
 import argparse
-import json
 import math
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _harness import ROOT, print_figures, write_results
+from _harness import noria, print_figures, write_results
 
 from noria.train.dial import WIDTHS
 
 
 def pretrain(corpus: Path, out: Path, minutes: float, *more: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "noria.cli.main", "pretrain", "--corpus", str(corpus), "--out", str(out), "--minutes", str(minutes), "--json"]
-    return json.loads(subprocess.run([*command, *more], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    return noria("pretrain", "--corpus", str(corpus), "--out", str(out), "--minutes", str(minutes), *more)
 
 
 def main() -> None:

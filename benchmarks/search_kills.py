@@ -19,8 +19,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from _harness import ROOT, print_figures, write_results
-from tasks import NORIA, banking77_10, noria, read_csv
+from _harness import NORIA, ROOT, noria, print_figures, write_results
+from tasks import banking77_10, read_csv
 
 NUM_CHOOSING = 1000
 
@@ -80,9 +80,9 @@ def main() -> None:
         seconds = time.monotonic() - begin
         killed([*search, "--out", str(work / "cut")], seconds, options.kills, random.Random(options.seed))
         whole, cut = trials(work / "whole"), trials(work / "cut")
-        plain = noria([*tune, "--out", str(work / "plain")])
+        plain = noria(*tune, "--out", str(work / "plain"))
         models = "--model", str(work / "whole"), "--against", str(work / "plain")
-        found = noria(["evaluate", "--task", "classify", *models, "--data", str(files["test"])])
+        found = noria("evaluate", "--task", "classify", *models, "--data", str(files["test"]))
         figures = {
             "trials": len(whole),
             "ended_early": sum(trial["state"] == "pruned" for trial in whole),

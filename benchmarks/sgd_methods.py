@@ -14,14 +14,13 @@ import os
 import shlex
 import statistics
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from _harness import COMMIT, RESULTS_DIR, ROOT, earlier, print_figures, write_results
+from _harness import COMMIT, NORIA, RESULTS_DIR, ROOT, earlier, print_figures, write_results
 from sgd_loop import Services, held_out_decisions, write_rows
 
 NUM_DEV = 20
@@ -41,7 +40,7 @@ SETTINGS = {"call_weight": 6.0, "batch_tokens": 768}
 
 def noria(*arguments: str) -> tuple[dict[str, Any], float]:
     """What a command prints as JSON, and the most memory it held, in GB."""
-    child = subprocess.Popen([sys.executable, "-m", "noria.cli.main", *arguments, "--json"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen([*NORIA, *arguments, "--json"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     out = child.stdout.read()
     _, status, usage = os.wait4(child.pid, 0)

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from _harness import COMMIT, RESULTS_DIR, ROOT, earlier, print_figures, write_results
+from _harness import COMMIT, RESULTS_DIR, ROOT, earlier, noria, print_figures, write_results
 
 LAPTOP = {
     "tokenizer": "characters", "width": 128, "layers": 4, "heads": 4, "context": 64, "batch_tokens": 768, "steps": 2000, "beta2": 0.99,
@@ -44,10 +44,8 @@ def split(data: Path, folder: Path) -> list[Path]:
 
 
 def pretrain(corpus: list[Path], out: Path, settings: dict[str, object], minutes: float | None = None) -> dict[str, float]:
-    command = [sys.executable, "-m", "noria.cli.main", "pretrain", "--corpus", *map(str, corpus), "--out", str(out), "--json"]
-    command += ["--minutes", str(minutes)] if minutes else []
-    command += [f"--set={name}={value}" for name, value in settings.items()]
-    return json.loads(subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    given = [*(["--minutes", str(minutes)] if minutes else []), *(f"--set={name}={value}" for name, value in settings.items())]
+    return noria("pretrain", "--corpus", *map(str, corpus), "--out", str(out), *given)
 
 
 def laptop(data: Path, corpus: list[Path], work: Path) -> dict[str, float]:

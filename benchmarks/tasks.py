@@ -17,8 +17,6 @@ import json
 import random
 import shlex
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -26,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _harness import ROOT, print_figures, write_results
+from _harness import noria, print_figures, write_results
 
 from noria.data.task_checks import OUT_OF_SCOPE
 from noria.model import resolve
@@ -37,7 +35,6 @@ Sides = tuple[list[Row], list[Row], list[Row]]
 DEV_SHARE = 20
 """One training row in so many chooses the best weights where a set has no development part."""
 SHOTS = 10
-NORIA = [sys.executable, "-m", "noria.cli.main"]
 
 
 def banking77(data: Path, _seed: int) -> Sides:
@@ -141,8 +138,8 @@ def one(name: str, options: argparse.Namespace, seed: int, work: Path) -> dict[s
     work.mkdir(parents=True, exist_ok=True)
     for side, rows in zip(("train", "dev", "test"), of.read(options.data.resolve(), seed), strict=True):
         (work / f"{side}.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    made = noria(tune_command(name, work, seed, options.chinese_base, options.set))
-    found = noria(["evaluate", "--task", of.task, "--model", str(work / "out"), "--data", str(work / "test.jsonl")])
+    made = noria(*tune_command(name, work, seed, options.chinese_base, options.set))
+    found = noria("evaluate", "--task", of.task, "--model", str(work / "out"), "--data", str(work / "test.jsonl"))
     also = {name: found["metrics"][name] for name in of.also}
     return {"test": found["metrics"][of.metric], "dev": made[of.metric], "minutes": made["train_seconds"] / 60, **also}
 
@@ -183,10 +180,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--chinese-base", help="the base of the Chinese sets; by default what `noria tune` takes")
     made.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="passed on to `noria tune` for every set")
     return made
-
-
-def noria(arguments: list[str]) -> dict[str, Any]:
-    return json.loads(subprocess.run([*NORIA, *arguments, "--json"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
 def _number(text: str) -> int:
