@@ -18,6 +18,10 @@ E, A, B, ALPHA, BETA = 1.69, 406.4, 410.7, 0.34, 0.28
 """Hoffmann et al. 2022, approach 3."""
 REPEATS = 15.39
 """Muennighoff et al. 2023: how many repetitions a token has left to give, in e-foldings."""
+BODY, VOCABULARY, VOCABULARY_POWER = 0.0834, 0.2041, 0.4164
+"""Tao et al. 2024, approach 1: of C operations 0.083 C^0.5 weights are best within the layers, and 0.204 C^0.416 in the vocabulary."""
+READ_POWER = 0.6
+"""By their approach 3 the best vocabulary grows with this power of how much cheaper it becomes where fewer tokens read it."""
 WIDTHS = (48, 64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 576, 640, 768, 896, 1024, 1280, 1536, 2048)
 EXPECTED_SHARE = 0.3
 """Share of the peak that training is expected to reach before it has been timed."""
@@ -36,6 +40,26 @@ def shape_of(width: int, context: int) -> Shape:
 def nearest_shape(size: int, context: int, count: Callable[[Shape], int]) -> Shape:
     """The shape whose number of parameters is nearest to `size`, by ratio."""
     return min((shape_of(width, context) for width in WIDTHS), key=lambda shape: abs(math.log(count(shape) / size)))
+
+
+def body_of(shape: Shape) -> int:
+    """Weights within the layers, about."""
+    return 12 * shape.num_layers * shape.width**2
+
+
+def body_for(seconds: float, peak: float) -> float:
+    """Weights within the layers that are best for the time, at a peak of so many operations a second."""
+    return BODY * math.sqrt(seconds * EXPECTED_SHARE * peak)
+
+
+def vocab_size_for(shape: Shape, read: float = 1.0) -> int:
+    """Tokens of the vocabulary that is best beside such layers, as a power of two.
+
+    Args:
+        read: share of the tokens that go through the output layer.
+    """
+    operations = (body_of(shape) / BODY) ** 2
+    return 2 ** round(math.log2(VOCABULARY * operations**VOCABULARY_POWER / read**READ_POWER / shape.width))
 
 
 def predicted_loss(num_parameters: float, num_tokens: float, unique_tokens: float) -> float:

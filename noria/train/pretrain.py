@@ -39,7 +39,7 @@ from noria.train.memory import give_back_freed_memory, keep_freed_memory
 from noria.train.optimizers import adamw, layer_matrices, muon_and_adamw
 from noria.train.pretrain_config import PretrainConfig
 from noria.train.pretrain_objective import PretrainObjective, check_tokens, make_objective, sentence_weight
-from noria.train.pretrain_plan import DEFAULT_MINUTES, PretrainPlan, Speed, plan_run
+from noria.train.pretrain_plan import DEFAULT_MINUTES, FIRST_VOCAB, PretrainPlan, Speed, derived_vocab_size, plan_run
 from noria.train.processes import Processes, join_processes, training_device
 from noria.train.products import use_lean_products, use_own_products
 from noria.train.run import Progress, Run, RunConfig
@@ -47,9 +47,6 @@ from noria.train.sharding import shard, whole
 
 SCRATCH = ".run"
 DONE = "pretrain.json"
-FIRST_VOCAB, MAX_VOCAB = 512, 32_768
-BYTES_PER_VOCAB_TOKEN = 600
-"""Bytes of text for each token of a derived vocabulary: 8,192 tokens from 5 MB on."""
 
 COMPRESSED, COMPRESSION = (".gz", ".bz2", ".xz", ".zst"), 4
 """Text is about four times as long as its compressed file."""
@@ -138,7 +135,7 @@ def _pretrained(
         for kind, number in files.passed_over.items():
             say(passed_over_sentence(kind, number))
         in_time = partial(_in_time, minutes=config.minutes, began=began)
-        _shards(config, files, _tokenizer(config, files, scratch, tokenizer, report, say, in_time), scratch, report, in_time)
+        _shards(config, files, _tokenizer(config, files, scratch, tokenizer, report, say, in_time, processes), scratch, report, in_time)
     processes.wait()
     left_out = _left_out(scratch, say)
     words = load_tokenizer(tokenizer or scratch / "tokenizer")
@@ -197,7 +194,9 @@ def _request(config: PretrainConfig, files: Corpus, tokenizer: Path | None) -> d
     return {"settings": settings, "files": sizes(files.files)}
 
 
-def _tokenizer(config: PretrainConfig, files: Corpus, scratch: Path, given: Path | None, report: Report, say: Say, in_time: InTime) -> Tokenizer:
+def _tokenizer(
+    config: PretrainConfig, files: Corpus, scratch: Path, given: Path | None, report: Report, say: Say, in_time: InTime, processes: Processes
+) -> Tokenizer:
     if given is not None:
         words = load_tokenizer(given)
         check_tokens(config.objective, words, str(given))
@@ -207,9 +206,10 @@ def _tokenizer(config: PretrainConfig, files: Corpus, scratch: Path, given: Path
     if (folder / "tokenizer_config.json").is_file():
         return load_tokenizer(folder)
     num_bytes = sum(p.stat().st_size * (COMPRESSION if p.suffix in COMPRESSED else 1) for p in files.files)
-    size = config.vocab_size or min(MAX_VOCAB, max(FIRST_VOCAB, 2 ** round(math.log2(max(num_bytes / BYTES_PER_VOCAB_TOKEN, 1)))))
     report("tokenizer", 0, 1)
     kind = config.tokenizer or "bpe"
+    precision = dtype_of(config.precision, training_device())
+    size = config.vocab_size or derived_vocab_size(config, num_bytes, sample_of(files), precision, processes.count)
     words = train_tokenizer(kind, (d.text for d in in_time(files)), size, config.objective, at_most=config.vocab_size is None)
     if kind in WITH_UNKNOWN and (unknown := _unknown_share(words, sample_of(files))) > MAX_UNKNOWN:
         raise DataError(

@@ -24,7 +24,7 @@ class PretrainConfig(Section):
     tokenizer: TokenizerKind | None = None
     """Kind of a new tokenizer: bpe, wordpiece, unigram, characters. None: bpe over bytes, to which no character is unknown."""
     vocab_size: int | None = Field(default=None, ge=8, le=1 << 20)
-    """Tokens of the vocabulary; derived from the corpus when left out."""
+    """Tokens of the vocabulary; when left out, as many as the corpus supports and the model makes use of."""
     width: int | None = Field(default=None, ge=8)
     """Width of the residual stream."""
     layers: int | None = Field(default=None, ge=1)

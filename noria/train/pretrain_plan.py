@@ -2,7 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +15,18 @@ from noria.data import ShardSplit
 from noria.errors import ArtifactError, ConfigError, DataError
 from noria.model import Shape, num_parameters
 from noria.schema import Record
-from noria.train.dial import MIN_BATCH_TOKENS, batch_for, choose_shape, flops_per_token, matmul_peak, nearest_shape, shape_of
+from noria.train.dial import (
+    MIN_BATCH_TOKENS,
+    batch_for,
+    body_for,
+    body_of,
+    choose_shape,
+    flops_per_token,
+    matmul_peak,
+    nearest_shape,
+    shape_of,
+    vocab_size_for,
+)
 from noria.train.plan import write_json
 from noria.train.pretrain_config import PretrainConfig
 from noria.train.processes import Processes, training_device
@@ -21,6 +34,12 @@ from noria.train.processes import Processes, training_device
 NAME = "plan.json"
 CONTEXT, MIN_CONTEXT = 512, 32
 DEFAULT_MINUTES = 60.0
+FIRST_VOCAB, LEAST_VOCAB, MAX_VOCAB = 512, 1024, 32_768
+"""Tokens of the smallest derived vocabulary, of the smallest where the text supports more, and of the largest."""
+BYTES_PER_VOCAB_TOKEN = 600
+"""Bytes of text for each token of a derived vocabulary: 8,192 tokens from 5 MB on."""
+COMMON = 0.99
+"""Share of a text that its common characters make up."""
 SHARE_FOR_STEPS = 0.93
 """The rest is for validations, checkpoints and writing the model."""
 SHARE_FOR_VALIDATIONS = 0.05
@@ -101,6 +120,33 @@ def plan_run(
         write_json(path, plan.model_dump(mode="json"))
     processes.wait()
     return PretrainPlan.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def derived_vocab_size(config: PretrainConfig, num_bytes: float, sample: Sequence[str], precision: torch.dtype, num_processes: int) -> int:
+    """Tokens of a new vocabulary: as many as the text supports, and no more than the model to come, as given or as the time allows, makes use of.
+
+    Args:
+        num_bytes: size of the corpus. sample: pieces of it: where many characters are common, as in Chinese, so many more tokens are of use.
+    """
+    by_text = 2 ** round(math.log2(max(num_bytes / BYTES_PER_VOCAB_TOKEN, 1)))
+    if config.width is not None or config.layers is not None:
+        shape = _given_shape(config, 1)
+    elif config.size is not None:
+        shape = nearest_shape(config.size, 1, body_of)
+    elif config.minutes is not None:
+        peak = matmul_peak(precision, training_device()) * num_processes
+        shape = nearest_shape(round(body_for(config.minutes * 60, peak)), 1, body_of)
+    else:
+        return min(MAX_VOCAB, max(FIRST_VOCAB, by_text))
+    by_model = vocab_size_for(shape, config.mask_rate if config.objective == "mlm-nsp" else 1.0)
+    by_characters = 2 ** round(math.log2(2 * max(1, _num_common_characters(sample))))
+    return min(MAX_VOCAB, max(FIRST_VOCAB, min(by_text, max(LEAST_VOCAB, by_characters, by_model))))
+
+
+def _num_common_characters(sample: Sequence[str]) -> int:
+    """The fewest characters that make up nearly all of the text."""
+    counts = np.array([count for _, count in Counter(chain.from_iterable(sample)).most_common()])
+    return int(np.searchsorted(counts.cumsum(), COMMON * counts.sum())) + 1
 
 
 def _new_plan(
