@@ -42,6 +42,11 @@ def nearest_shape(size: int, context: int, count: Callable[[Shape], int]) -> Sha
     return min((shape_of(width, context) for width in WIDTHS), key=lambda shape: abs(math.log(count(shape) / size)))
 
 
+def power_of_two(number: float) -> int:
+    """The one that is nearest to a number, by ratio; at least 1."""
+    return 2 ** round(math.log2(max(number, 1)))
+
+
 def body_of(shape: Shape) -> int:
     """Weights within the layers, about."""
     return 12 * shape.num_layers * shape.width**2
@@ -59,7 +64,7 @@ def vocab_size_for(shape: Shape, read: float = 1.0) -> int:
         read: share of the tokens that go through the output layer.
     """
     operations = (body_of(shape) / BODY) ** 2
-    return 2 ** round(math.log2(VOCABULARY * operations**VOCABULARY_POWER / read**READ_POWER / shape.width))
+    return power_of_two(VOCABULARY * operations**VOCABULARY_POWER / read**READ_POWER / shape.width)
 
 
 def predicted_loss(num_parameters: float, num_tokens: float, unique_tokens: float) -> float:
@@ -71,8 +76,7 @@ def predicted_loss(num_parameters: float, num_tokens: float, unique_tokens: floa
 
 def batch_for(num_tokens: float, context: int) -> int:
     """Tokens of a step: a power of two, and whole blocks."""
-    wanted = 2 ** round(math.log2(max(num_tokens / STEPS, 1)))
-    return max(context, min(max(wanted, MIN_BATCH_TOKENS), MAX_BATCH_TOKENS) // context * context)
+    return max(context, min(max(power_of_two(num_tokens / STEPS), MIN_BATCH_TOKENS), MAX_BATCH_TOKENS) // context * context)
 
 
 @dataclass(frozen=True, kw_only=True)

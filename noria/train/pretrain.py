@@ -209,7 +209,7 @@ def _tokenizer(
     report("tokenizer", 0, 1)
     kind = config.tokenizer or "bpe"
     precision = dtype_of(config.precision, training_device())
-    size = config.vocab_size or derived_vocab_size(config, num_bytes, sample_of(files), precision, processes.count)
+    size = config.vocab_size or derived_vocab_size(config, num_bytes, partial(sample_of, files), precision, processes.count)
     words = train_tokenizer(kind, (d.text for d in in_time(files)), size, config.objective, at_most=config.vocab_size is None)
     if kind in WITH_UNKNOWN and (unknown := _unknown_share(words, sample_of(files))) > MAX_UNKNOWN:
         raise DataError(

@@ -24,6 +24,7 @@ from noria.train.dial import (
     flops_per_token,
     matmul_peak,
     nearest_shape,
+    power_of_two,
     shape_of,
     vocab_size_for,
 )
@@ -122,13 +123,18 @@ def plan_run(
     return PretrainPlan.model_validate_json(path.read_text(encoding="utf-8"))
 
 
-def derived_vocab_size(config: PretrainConfig, num_bytes: float, sample: Sequence[str], precision: torch.dtype, num_processes: int) -> int:
+def derived_vocab_size(
+    config: PretrainConfig, num_bytes: float, sample: Callable[[], Sequence[str]], precision: torch.dtype, num_processes: int
+) -> int:
     """Tokens of a new vocabulary: as many as the text supports, and no more than the model to come, as given or as the time allows, makes use of.
 
     Args:
-        num_bytes: size of the corpus. sample: pieces of it: where many characters are common, as in Chinese, so many more tokens are of use.
+        num_bytes: size of the corpus.
+        sample: gives pieces of it: where many characters are common, as in Chinese, more tokens are of use.
     """
-    by_text = 2 ** round(math.log2(max(num_bytes / BYTES_PER_VOCAB_TOKEN, 1)))
+    by_text = min(MAX_VOCAB, max(FIRST_VOCAB, power_of_two(num_bytes / BYTES_PER_VOCAB_TOKEN)))
+    if by_text <= LEAST_VOCAB:
+        return by_text  # whatever the model: neither machine nor text need be looked at
     if config.width is not None or config.layers is not None:
         shape = _given_shape(config, 1)
     elif config.size is not None:
@@ -137,10 +143,10 @@ def derived_vocab_size(config: PretrainConfig, num_bytes: float, sample: Sequenc
         peak = matmul_peak(precision, training_device()) * num_processes
         shape = nearest_shape(round(body_for(config.minutes * 60, peak)), 1, body_of)
     else:
-        return min(MAX_VOCAB, max(FIRST_VOCAB, by_text))
+        return by_text
     by_model = vocab_size_for(shape, config.mask_rate if config.objective == "mlm-nsp" else 1.0)
-    by_characters = 2 ** round(math.log2(2 * max(1, _num_common_characters(sample))))
-    return min(MAX_VOCAB, max(FIRST_VOCAB, min(by_text, max(LEAST_VOCAB, by_characters, by_model))))
+    by_characters = power_of_two(2 * _num_common_characters(sample()))
+    return min(by_text, max(LEAST_VOCAB, by_characters, by_model))
 
 
 def _num_common_characters(sample: Sequence[str]) -> int:

@@ -157,6 +157,7 @@ def test_numbers_are_learnt_in_their_own_unit(tmp_path: Path, method: str) -> No
     scores = [json.loads(line)["score"] for line in (tmp_path / "said.jsonl").read_text().splitlines()]
     card, pay = (statistics.median(score for score, row in zip(scores, asked, strict=True) if row["label"] == label) for label in ("card", "pay"))
     assert 0 < card < 300 < pay < 1000  # a single text may be judged beyond what any row was worth
+    assert all((score > 300) == (row["label"] == "pay") for score, row in zip(scores, asked, strict=True))
     report = measure(
         None, str(tmp_path / "out"), "score", tmp_path / "dev.jsonl", against=str(tmp_path / "out"), out=tmp_path / "r.json", progress=lambda *_: None
     )

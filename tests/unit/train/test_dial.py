@@ -16,7 +16,7 @@ LARGE = 1e12
 
 
 def derived(num_bytes: float = LARGE, num_processes: int = 1, sample: str = "plain text", **settings: object) -> int:
-    return derived_vocab_size(PretrainConfig.model_validate(settings), num_bytes, [sample], torch.float32, num_processes)
+    return derived_vocab_size(PretrainConfig.model_validate(settings), num_bytes, lambda: [sample], torch.float32, num_processes)
 
 
 @pytest.fixture(autouse=True)
