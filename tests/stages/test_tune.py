@@ -16,7 +16,7 @@ from noria.data import AnswerExample, ClassifyExample
 from noria.data.examples import EXAMPLES
 from noria.engine.heads import open_head, outputs_of
 from noria.engine.heads.runners import GRAPH, open_runner, transformers_runner
-from noria.errors import ArtifactError, ConfigError, DataError, ModelError
+from noria.errors import ConfigError, DataError, ModelError
 from noria.lifecycle.adapt import adapt, predict_file
 from noria.lifecycle.measure import measure
 from noria.model import Shape, make_config, new_model, resolve, train_tokenizer
@@ -431,30 +431,6 @@ def test_texts_that_are_cut_are_said(tmp_path: Path, small: str) -> None:
     _, said = tuned(tmp_path, "classify", [*rows, {"text": "please pay " * 300, "label": "pay"}], rows[:8], base=small, method="head")
     assert [sentence for sentence in said if "train.jsonl" in sentence and "1 of 17 rows have a text of more than 62 tokens" in sentence]
     assert said[-1].startswith(f"Method head on '{small}': `max_tokens` 64, `precision` ")
-
-
-def test_a_folder_is_opened_if_it_is_finished_and_as_it_was_measured(tmp_path: Path, small: str) -> None:
-    rng = random.Random(1)
-    tuned(tmp_path, "classify", intents(rng, 16), intents(rng, 8), base=small, precision="float32", epochs=1.0)
-    out = tmp_path / "out"
-    assert not any("validation_loss" in line for line in (out / "curve.jsonl").read_text().splitlines())
-    assert open_head(out).reader.precision == "float32"
-    (out / GRAPH).unlink()
-    weights = (out / "model.safetensors").read_bytes()
-    (out / "model.safetensors").write_bytes(weights[:100])
-    with pytest.raises(ModelError, match="cannot be loaded"):
-        open_head(out)
-    told = json.loads((out / "head.json").read_text())
-    (out / "head.json").write_text(json.dumps({**told, "task": "poetry"}))
-    with pytest.raises(ArtifactError, match="cannot be read"):
-        open_head(out)
-    (out / "head.json").write_text(json.dumps(told))
-    (out / "tuned.json").unlink()
-    with pytest.raises(ArtifactError, match="is not finished"):
-        open_head(out)
-    (out / "head.json").unlink()
-    with pytest.raises(ArtifactError, match="was not made by `noria tune` for classify"):
-        open_head(out)
 
 
 def test_dropout_is_set_by_the_name_that_a_base_has_for_it(tmp_path: Path, small: str) -> None:

@@ -12,6 +12,7 @@ from transformers import OPTConfig, OPTForCausalLM
 from noria.data import Task
 from noria.data.task_checks import read_file
 from noria.engine.heads import open_head
+from noria.engine.heads.runners import GRAPH
 from noria.errors import ArtifactError, ConfigError, DataError, ModelError
 from noria.lifecycle.adapt import Job, _fault_of, _settings_of_methods, _tell_of_rows, adapt, predict_file
 from noria.lifecycle.asking import open_folder
@@ -348,6 +349,31 @@ def test_what_turns_out_to_be_impossible_leaves_the_folder_free(tmp_path: Path, 
         rewritten(tmp_path, str(tmp_path / "base"), rows, rows, top_layers=1)
     assert not (tmp_path / "out").exists()
     assert rewritten(tmp_path, str(tmp_path / "base"), rows, rows)[0].metrics["num_steps"] > 0
+
+
+def test_a_folder_is_opened_if_it_is_finished_and_as_it_was_measured(tmp_path: Path, small: str) -> None:
+    rng, out = random.Random(1), tmp_path / "out"
+    files = write(tmp_path / "train.jsonl", intents(rng, 16)), write(tmp_path / "dev.jsonl", intents(rng, 8))
+    given = {"method": "full", "precision": "float32", "epochs": 1.0, "batch": 8, "num_validations": 2, "threads": 1}
+    adapt(given, "classify", *files, out, small, lambda *_: None, lambda _: None)
+    assert not any("validation_loss" in line for line in (out / "curve.jsonl").read_text().splitlines())
+    assert open_head(out).reader.precision == "float32"
+    (out / GRAPH).unlink()
+    weights = (out / "model.safetensors").read_bytes()
+    (out / "model.safetensors").write_bytes(weights[:100])
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        open_head(out)
+    told = json.loads((out / "head.json").read_text())
+    (out / "head.json").write_text(json.dumps({**told, "task": "poetry"}))
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        open_head(out)
+    (out / "head.json").write_text(json.dumps(told))
+    (out / "tuned.json").unlink()
+    with pytest.raises(ArtifactError, match="is not finished"):
+        open_head(out)
+    (out / "head.json").unlink()
+    with pytest.raises(ArtifactError, match="was not made by `noria tune` for classify"):
+        open_head(out)
 
 
 @pytest.mark.parametrize("learnt", [False, True])
