@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from noria.errors import ConfigError, DependencyError
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PretrainedConfig, PreTrainedModel
 
 Architecture = Literal["llama", "gpt2", "bert", "modernbert", "t5"]
@@ -75,7 +76,11 @@ def make_config(architecture: Architecture, shape: Shape, vocab_size: int, speci
 
 
 def new_model(config: "PretrainedConfig", seed: int) -> "PreTrainedModel":
-    """A model with random weights, in fp32: normal with deviation 0.02, what writes into the residual stream smaller by sqrt(2 layers) (GPT-2)."""
+    """A model with random weights, in fp32: normal with deviation 0.02, what writes into the residual stream smaller by sqrt(2 layers) (GPT-2).
+
+    The positions that a BERT learns begin as the sinusoids of Vaswani et al. (2017), of that deviation: a masked token is told by its neighbours
+    alone, and from random positions it takes long to learn which those are.
+    """
     import torch
     import transformers
 
@@ -86,7 +91,18 @@ def new_model(config: "PretrainedConfig", seed: int) -> "PreTrainedModel":
         for name, parameter in model.named_parameters():
             if parameter.dim() == 2 and name.rpartition(".weight")[0].rpartition(".")[2] in _INTO_RESIDUAL:
                 parameter.mul_((2 * depth) ** -0.5)
+        if config.model_type == "bert":
+            positions: torch.Tensor = model.bert.embeddings.position_embeddings.weight
+            positions.copy_(_sinusoids(*positions.shape) * 2**0.5 * INIT_STD)
     return model
+
+
+def _sinusoids(length: int, width: int) -> "torch.Tensor":
+    """(length, width): sines in the even columns and cosines in the odd ones, of wave lengths from 2 pi to 10,000 times that."""
+    import torch
+
+    angles = torch.arange(length)[:, None] / 10_000 ** (torch.arange(0, width, 2) / width)
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)[:, :width]
 
 
 def num_parameters(config: "PretrainedConfig") -> int:

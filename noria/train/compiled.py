@@ -65,7 +65,7 @@ def use_compiled_layers(model: Any, dtype: torch.dtype, dropout: float = 0.0, of
         of_any_length: compile once for rows of any length, not anew for each.
     """
     form_of = _FORMS.get(model.config.model_type)
-    layers = list(getattr(model.base_model, "layers", getattr(model.base_model, "h", [])))
+    layers = _layers(model.base_model)
     form = form_of(layers, dtype, dropout) if form_of and layers else None
     if form is None:
         return False
@@ -74,6 +74,11 @@ def use_compiled_layers(model: Any, dtype: torch.dtype, dropout: float = 0.0, of
     for layer in layers:
         layer.forward = compiled.forward(layer, layer.forward)
     return True
+
+
+def _layers(model: Any) -> list[Any]:
+    model = getattr(model, "encoder", model)
+    return list(next((getattr(model, name) for name in ("layers", "layer", "h") if hasattr(model, name)), []))
 
 
 def _keep_compiled() -> None:
@@ -116,7 +121,7 @@ class _Compiled:
         return self.form.after(x, seen, kept, second)
 
     def forward(self, layer: Any, own: Callable[..., Any]) -> Callable[..., Any]:
-        attention = getattr(layer, self.form.attention)
+        attention = layer.get_submodule(self.form.attention)
 
         def forward(hidden_states: torch.Tensor, *arguments: Any, **named: Any) -> Any:
             if not layer.training:
@@ -130,7 +135,7 @@ class _Compiled:
             rotation, segments = named.get("position_embeddings"), named.get("segments")
             kept = draws(hidden_states, self.dropout), draws(hidden_states, self.dropout)
             if isinstance(segments, Rows) and segments.length <= SHORT_ROW and not self.of_any_length:
-                mask = segments.mask if segments.mask is not None else _causal(segments.length, hidden_states.device)
+                mask = segments.mask if segments.mask is not None else _seen(segments.length, attention.is_causal, hidden_states.device)
                 return self.whole(hidden_states, rotation, mask, kept, first, second)
             if self.of_any_length and torch.is_grad_enabled() and not hidden_states.requires_grad:  # of the first layer: not compiled for it alone
                 hidden_states = hidden_states.detach().requires_grad_()
@@ -164,8 +169,8 @@ def _attended(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask:
 
 
 @cache
-def _causal(length: int, device: torch.device) -> torch.Tensor:
-    return torch.full((1, length, length), float("-inf"), device=device).triu(1)
+def _seen(length: int, causal: bool, device: torch.device) -> torch.Tensor:
+    return torch.full((1, length, length), float("-inf") if causal else 0.0, device=device).triu(1)
 
 
 def _heads(rows: torch.Tensor, dim: int) -> torch.Tensor:
@@ -287,7 +292,45 @@ def _is_gpt2(layer: Any) -> bool:
     return usual and type(layer.mlp.act).__name__ in ("NewGELUActivation", "GELUTanh", "PytorchGELUTanh")
 
 
+def _bert(layers: Sequence[Any], dtype: torch.dtype, dropout: float) -> _Form | None:
+    """Norms behind the additions, positions learnt outside of the layers, exact GELU, biases everywhere."""
+    if not all(map(_is_bert, layers)):
+        return None
+    own = layers[0].attention.self
+    dim, of_scores, epsilon = own.attention_head_size, own.scaling, layers[0].output.LayerNorm.eps
+
+    def norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return functional.layer_norm(x, x.shape[-1:], weight, bias, epsilon)
+
+    def product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return functional.linear(x.to(dtype), weight.to(dtype), bias.to(dtype))
+
+    def before(x: torch.Tensor, _rotation: Any, weights: Weights) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        together = product(x, torch.cat(list(weights[:3])), torch.cat(list(weights[3:])))
+        query, key, value = (_heads(part, dim) for part in together.chunk(3, -1))
+        return query * of_scores, key, value
+
+    def after(x: torch.Tensor, seen: torch.Tensor, kept: Kept, weights: Weights) -> torch.Tensor:
+        x = norm(x + dropped(product(seen, weights[0], weights[1]), kept[0], dropout), weights[2], weights[3])
+        inner = functional.gelu(product(x, weights[4], weights[5]))
+        return norm(x + dropped(product(inner, weights[6], weights[7]), kept[1], dropout), weights[8], weights[9])
+
+    def weights(layer: Any) -> tuple[Weights, Weights]:
+        own, behind = layer.attention.self, layer.attention.output
+        first = (own.query, own.key, own.value)
+        second = (behind.dense, behind.LayerNorm, layer.intermediate.dense, layer.output.dense, layer.output.LayerNorm)
+        return [m.weight for m in first] + [m.bias for m in first], [w for m in second for w in (m.weight, m.bias)]
+
+    return _Form(before=before, after=after, weights=weights, attention="attention.self")
+
+
+def _is_bert(layer: Any) -> bool:
+    shares = (layer.attention.self.dropout.p, layer.attention.output.dropout.p, layer.output.dropout.p)
+    return not any(shares) and not layer.add_cross_attention and type(layer.intermediate.intermediate_act_fn).__name__ in ("GELUActivation", "GELU")
+
+
 _FORMS: dict[str, Callable[[Sequence[Any], torch.dtype, float], _Form | None]] = {
     **dict.fromkeys(("llama", "mistral", "qwen2"), _llama),  # what a layer has decides
     "gpt2": _gpt2,
+    "bert": _bert,
 }

@@ -97,18 +97,21 @@ def choose_shape(
     count: Callable[[Shape], int],
     speed: Callable[[Shape], float],
     peak: float,
+    predicted: float = 1.0,
 ) -> tuple[Candidate, list[Candidate]]:
     """The best shape for the time, and all that were timed.
 
     Args:
         count: parameters of a shape. speed: tokens a second that it is trained with, measured.
         peak: floating-point operations a second of a large matrix product.
+        predicted: share of the tokens that are predicted, from which a model learns.
     """
     shapes = [shape_of(width, context) for width in WIDTHS]
 
     def guess(shape: Shape) -> float:
         num_parameters = count(shape)
-        return predicted_loss(num_parameters, seconds * EXPECTED_SHARE * peak / flops_per_token(num_parameters, shape, context), unique_tokens)
+        num_tokens = seconds * EXPECTED_SHARE * peak / flops_per_token(num_parameters, shape, context)
+        return predicted_loss(num_parameters, predicted * num_tokens, unique_tokens)
 
     at = min(range(len(shapes)), key=lambda i: guess(shapes[i]))
     timed: dict[int, Candidate] = {}
@@ -119,7 +122,7 @@ def choose_shape(
         if index not in timed:
             shape = shapes[index]
             num_parameters, tokens_per_second = count(shape), speed(shape)
-            loss = predicted_loss(num_parameters, tokens_per_second * seconds, unique_tokens)
+            loss = predicted_loss(num_parameters, predicted * tokens_per_second * seconds, unique_tokens)
             timed[index] = Candidate(
                 shape=shape, num_parameters=num_parameters, tokens_per_second=tokens_per_second, num_tokens=tokens_per_second * seconds, loss=loss
             )

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from noria.data import ShardSplit
 from noria.errors import DataError
-from noria.train.attention import Segment
+from noria.train.attention import Rows, Segment
 from noria.train.objective import Loss
 from noria.train.passages import Passages, check_held_out
 from noria.train.run import MicroBatch, Step
@@ -27,6 +27,8 @@ FOLLOWS, RANDOM = 0, 1
 """Labels of a row, as in transformers' `next_sentence_label`."""
 MASKED, OTHER = 0.8, 0.1
 """Shares of the chosen tokens that become the mask, and another token."""
+PADDED = 0.8
+"""Share of full rows from which on it is faster to fill them up and attend to all at once than to attend to one after the other."""
 MAX_DRAWS = 8
 """Passages that are looked at for a second part that is long enough."""
 
@@ -108,17 +110,25 @@ class Masked:
     def loss(self, model: Any, rows: MaskedRows) -> Loss:
         device = model.device
         as_tensor: Callable[[Sequence[int]], torch.Tensor] = lambda values: torch.tensor(values, device=device)  # noqa: E731
-        inputs = {"input_ids": as_tensor(rows.token_ids)[None], "position_ids": as_tensor(rows.positions)[None]}
+        read = {"input_ids": as_tensor(rows.token_ids), "position_ids": as_tensor(rows.positions)}
         if model.config.model_type == "bert":
-            inputs["token_type_ids"] = as_tensor(rows.kinds)[None]
-        hidden = model.base_model(**inputs, segments=rows.segments).last_hidden_state[0]
-        logits = _token_logits(model, hidden[as_tensor(rows.chosen)]).float()
+            read["token_type_ids"] = as_tensor(rows.kinds)
+        attended: Sequence[Segment] | Rows = rows.segments
+        begins, chosen = as_tensor([segment.start for segment in rows.segments]), as_tensor(rows.chosen)
+        if len(rows.token_ids) >= PADDED * len(rows.segments) * self.context:
+            place, attended = _padded(as_tensor([segment.end - segment.start for segment in rows.segments]), self.context)
+            size = self.context * len(rows.segments)
+            read = {name: values.new_zeros(size).index_copy_(0, place, values) for name, values in read.items()}
+            begins, chosen = place[begins], place[chosen]
+        hidden = model.base_model(**{name: values[None] for name, values in read.items()}, segments=attended).last_hidden_state[0]
+        logits = _token_logits(model, hidden[chosen]).float()
         targets = as_tensor(rows.targets)
         mlm = functional.cross_entropy(logits, targets, reduction="sum")
-        metrics = {"mlm": mlm.item(), "mlm_right": float((logits.argmax(-1) == targets).sum())}
+        metrics = {"mlm": mlm.item()}
+        if not model.training:
+            metrics["mlm_right"] = float((logits.argmax(-1) == targets).sum())
         if not rows.labels:
             return Loss(total=mlm, metrics=metrics)
-        begins = as_tensor([segment.start for segment in rows.segments])
         choices = model.cls.seq_relationship(model.bert.pooler(hidden[begins][:, None])).float()
         labels = as_tensor(rows.labels)
         sentence = functional.cross_entropy(choices, labels, reduction="sum")
@@ -224,6 +234,13 @@ def part_near(tokens: NDArray[np.int64], rng: np.random.Generator, sentence_ends
     ends = np.flatnonzero(np.isin(tokens[:-1], list(sentence_ends))) + 1
     ends = ends[(ends >= len(tokens) // 8) & (ends <= len(tokens) - len(tokens) // 8)]
     return int(ends[np.abs(ends - point).argmin()]) if len(ends) else point
+
+
+def _padded(lengths: torch.Tensor, length: int) -> tuple[torch.Tensor, Rows]:
+    """Where the tokens of rows behind one another stand once each row is filled up to one length, and how these attend: to what is a row's own."""
+    own = torch.arange(length, device=lengths.device) < lengths[:, None]
+    unseen = torch.zeros(own.shape, device=lengths.device).masked_fill_(~own, float("-inf"))
+    return own.flatten().nonzero()[:, 0], Rows(length, unseen[:, None].expand(-1, length, -1))
 
 
 def _token_logits(model: Any, hidden: torch.Tensor) -> torch.Tensor:

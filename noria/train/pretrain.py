@@ -336,7 +336,7 @@ def prepare_model(model: Any, config: PretrainConfig) -> torch.dtype:
     use_lean_products(model, dtype, config.checkpoint_activations)
     use_dropout(model, config.dropout)
     if compiles(config.compile, config.minutes):
-        use_compiled_layers(model, dtype, config.dropout)
+        use_compiled_layers(model, dtype, config.dropout, of_any_length=config.objective == "mlm-nsp")  # whose rows are passages
     if config.checkpoint_activations:
         model.activation_checkpointing_enable({"use_reentrant": False})
     return dtype

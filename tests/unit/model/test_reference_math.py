@@ -11,6 +11,8 @@ from transformers import BertConfig, LlamaConfig
 from transformers.models.bert.modeling_bert import BertIntermediate, BertOutput, BertSelfAttention
 from transformers.models.llama.modeling_llama import LlamaAttention, LlamaMLP, LlamaRMSNorm, LlamaRotaryEmbedding
 
+from noria.model import Shape, make_config, new_model
+
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 WIDTH, HEADS, TIME = 24, 3, 7
 
@@ -142,3 +144,11 @@ def test_sinusoidal_positions() -> None:
             sine, cosine = ours[:-shift, i], ours[:-shift, i + 1]
             torch.testing.assert_close(ours[shift:, i], sine * math.cos(angle) + cosine * math.sin(angle), **CLOSE)
             torch.testing.assert_close(ours[shift:, i + 1], cosine * math.cos(angle) - sine * math.sin(angle), **CLOSE)
+
+
+def test_positions_that_a_new_bert_learns_begin_as_sinusoids() -> None:
+    model = new_model(make_config("bert", Shape(width=WIDTH, num_layers=1, num_heads=HEADS, context=TIME), 50, {}), 0)
+    positions = model.get_parameter("bert.embeddings.position_embeddings.weight").detach()
+    torch.testing.assert_close(positions, sinusoidal(TIME, WIDTH) * math.sqrt(2) * 0.02, **CLOSE)
+    words = model.get_parameter("bert.embeddings.word_embeddings.weight").detach()
+    assert 0.8 < float(positions.square().mean() / words.square().mean()) < 1.2

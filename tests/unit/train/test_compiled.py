@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import GPT2Config, GPT2LMHeadModel, Qwen2Config, Qwen2ForCausalLM
+from transformers import BertConfig, BertForPreTraining, GPT2Config, GPT2LMHeadModel, Qwen2Config, Qwen2ForCausalLM
 
 from noria.testing.tiny_training import tiny_model
 from noria.train import compiled as module
@@ -30,6 +30,16 @@ def tiny_gpt2() -> Any:
     torch.manual_seed(0)
     still: dict[str, Any] = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
     return GPT2LMHeadModel(GPT2Config(vocab_size=97, n_positions=128, n_embd=32, n_layer=2, n_head=4, initializer_range=0.2, **still)).eval()
+
+
+def tiny_bert() -> Any:
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "initializer_range": 0.2}
+    model: Any = BertForPreTraining(BertConfig(vocab_size=97, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **sizes)).eval()
+    for parameter in model.parameters():
+        if parameter.dim() == 1:
+            parameter.data.add_(0.3 * torch.randn(parameter.shape))  # biases, and what norms scale by
+    return model
 
 
 def hidden_and_gradients(model: Any, rows: Any = None, length: int = 20) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -64,7 +74,7 @@ def test_layers_that_are_to_be_computed_again_are(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("segments", SEGMENTS)
-@pytest.mark.parametrize("made", [tiny_model, tiny_gpt2])
+@pytest.mark.parametrize("made", [tiny_model, tiny_gpt2, tiny_bert])
 def test_layers_compute_the_same(made: Callable[[], Any], segments: str) -> None:
     model, rows = made(), SEGMENTS[segments]
     use_packed_attention(model)
@@ -107,6 +117,7 @@ LEARNING: dict[str, Callable[[], Any]] = {
     "all": tiny_qwen2,
     "adapters": lambda: adapted(tiny_qwen2()),
     "frozen": lambda: frozen(tiny_model()),
+    "encoder": tiny_bert,
 }
 
 
@@ -152,6 +163,9 @@ def test_a_base_that_leaves_out_attention_is_not_compiled() -> None:
     for layer in model.model.layers:
         layer.self_attn.attention_dropout = 0.1
     assert not use_compiled_layers(model, torch.float32)
+    encoder = tiny_bert()
+    encoder.bert.encoder.layer[1].output.dropout.p = 0.1
+    assert not use_compiled_layers(encoder, torch.float32)
 
 
 def test_dropout_reaches_compiled_layers_by_the_seed() -> None:
