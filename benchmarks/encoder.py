@@ -3,8 +3,9 @@
     python benchmarks/encoder.py --banking DIR [--minutes 60] [--seeds 3]
 
 The text is that of Debian's documentation packages (`PACKAGES`), which `apt-get download` fetches, dpkg-deb unpacks and `noria data build` cleans.
-The encoder is pre-trained once and tuned on Banking77 (train.csv, test.csv) from its weights and from random ones, with the same plain loop,
-learning rates chosen for each on held-out training examples, over seeds that draw the ten examples a class. Writes benchmarks/results/encoder.json.
+The encoder is pre-trained once and tuned on Banking77 (train.csv, test.csv) from its weights and from random ones such as its pre-training began
+with, in the same plain loop, learning rates chosen for each on held-out training examples, over seeds that draw the ten examples a class. Writes
+benchmarks/results/encoder.json.
 """
 
 import argparse
@@ -22,6 +23,8 @@ import torch
 from _harness import noria, print_figures, write_results
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+from noria.model import new_model
 
 PACKAGES = (
     "apache2-doc", "debian-faq", "debian-handbook", "debian-policy", "debian-reference-en", "developers-reference", "gimp-help-en", "git-doc",
@@ -83,10 +86,10 @@ class Tuner:
 
     def tuned(self, rows: list[tuple[str, str]], rate: float, seed: int, pretrained: bool) -> Any:
         torch.manual_seed(seed)
-        if pretrained:
-            model: Any = AutoModelForSequenceClassification.from_pretrained(self.folder, num_labels=len(self.labels))
-        else:
-            model = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(self.folder, num_labels=len(self.labels)))
+        model: Any = AutoModelForSequenceClassification.from_pretrained(self.folder, num_labels=len(self.labels))
+        if not pretrained:
+            begun: Any = new_model(AutoConfig.from_pretrained(self.folder), seed)
+            model.base_model.load_state_dict(begun.base_model.state_dict())
         optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
         steps, step = EPOCHS * (len(rows) // BATCH), 0
         rng = random.Random(seed)

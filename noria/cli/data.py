@@ -35,15 +35,15 @@ def build(
     from noria.config import checked
     from noria.data.build import build as run
     from noria.data.build_config import BuildConfig
-    from noria.data.corpus import passed_over_sentence
+    from noria.data.corpus import passed_over_sentences
     from noria.data.stats import stats as count
 
     start_logging()
     config = checked(BuildConfig, read_settings(settings or []), "--set")
     with progress_bars() as progress:
         made = run(config, paths, out, progress, against or [])
-    for kind, number in made.passed_over.items():
-        stderr_console().print(passed_over_sentence(kind, number), highlight=False)
+    for sentence in passed_over_sentences(made.passed_over):
+        stderr_console().print(sentence, highlight=False)
 
     def show(console: Console) -> None:
         for table in stats_tables(count([out], lambda *_: None)):

@@ -6,7 +6,7 @@ file or one row of it, is left out with its reason; the run goes on.
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import has_magic
 from hashlib import sha256
@@ -22,6 +22,8 @@ BUILT, SCRATCH = "corpus.json", ".build"
 """Manifest of a built corpus, written last; and what an unfinished one is made from."""
 EVALUATION = "evaluation"
 """What files named `test` or `eval` are counted as in `Corpus.passed_over`."""
+NUM_TOLD = 5
+"""Kinds of files passed over that are told by name."""
 _SPLIT_NAMES = {"train": "train", **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"), **dict.fromkeys(("test", "eval"), EVALUATION)}
 _NAME_OF_SPLIT = re.compile(rf"({'|'.join(_SPLIT_NAMES)})(?:[-_.]\d+(?:-of-\d+)?(?:-[0-9a-f]{{16}})?)?\.")
 """With the numbers that shards have, and the hash that the files of a data set on a hub may have."""
@@ -88,7 +90,7 @@ def open_corpus(paths: Sequence[Path]) -> Corpus:
         passed_over[EVALUATION] = len(evaluation)
         files = {path: None for path in files if path not in set(evaluation)}
     if not files:
-        others = f" (passed over: {', '.join(f'{n} of {_named(kind)}' for kind, n in passed_over.most_common(5))})" if passed_over else ""
+        others = f" (passed over: {', '.join(f'{n} of {_named(kind)}' for kind, n in passed_over.most_common(NUM_TOLD))})" if passed_over else ""
         raise DataError(f"No text in {', '.join(repr(str(p)) for p in paths)}{others}: files of {', '.join(KINDS)} are read, each also compressed.")
     check_libraries(list(files))
     return Corpus(files=list(files), passed_over=dict(passed_over))
@@ -105,12 +107,25 @@ def split_by_name(source: str) -> str | None:
     return None if named == EVALUATION else named
 
 
-def passed_over_sentence(kind: str, number: int) -> str:
-    """What a user is told of one entry of `Corpus.passed_over`."""
-    files = "1 file" if number == 1 else f"{number} files"
-    if kind == EVALUATION:
-        return f"Passed over: {files} named `test` or `eval`. What models are measured with is not trained on; `noria data build --against` takes it."
-    return f"Passed over: {files} of {kind}, not read."
+def passed_over_sentences(passed_over: Mapping[str, int]) -> list[str]:
+    """What a user is told of `Corpus.passed_over`: the most frequent kinds, and how many others there are."""
+    kinds = Counter(passed_over)
+    evaluation, told = kinds.pop(EVALUATION, 0), []
+    if evaluation:
+        files = _files_told(evaluation)
+        told.append(
+            f"Passed over: {files} named `test` or `eval`. What models are measured with is not trained on; `noria data build --against` takes it."
+        )
+    if kinds:
+        most = ", ".join(f"{number:,} of {kind}" for kind, number in kinds.most_common(NUM_TOLD))
+        others = len(kinds) - NUM_TOLD
+        more = "" if others <= 0 else f" and {'1 more kind' if others == 1 else f'{others:,} more kinds'}"
+        told.append(f"Passed over, for they are of kinds that are not read: {_files_told(kinds.total())} ({most}{more}).")
+    return told
+
+
+def _files_told(number: int) -> str:
+    return "1 file" if number == 1 else f"{number:,} files"
 
 
 def split_by_key(key: str, validation_share: float, seed: int = 0) -> str:

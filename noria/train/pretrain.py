@@ -22,7 +22,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from noria.data import Corpus, Document, Encoded, Shards, ShardSplit, is_finished, open_corpus, open_shards, split_of, word_starts, write_shards
-from noria.data.corpus import passed_over_sentence
+from noria.data.corpus import passed_over_sentences
 from noria.data.documents import batches
 from noria.data.parser import Parser
 from noria.data.readers import Track, read_documents
@@ -132,8 +132,8 @@ def _pretrained(
     scratch, architecture = out / SCRATCH, config.architecture
     assert architecture is not None
     if processes.first:
-        for kind, number in files.passed_over.items():
-            say(passed_over_sentence(kind, number))
+        for sentence in passed_over_sentences(files.passed_over):
+            say(sentence)
         in_time = partial(_in_time, minutes=config.minutes, began=began)
         _shards(config, files, _tokenizer(config, files, scratch, tokenizer, report, say, in_time, processes), scratch, report, in_time)
     processes.wait()

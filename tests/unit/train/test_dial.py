@@ -1,15 +1,20 @@
-"""The vocabulary that the dial chooses: as large as the text supports and the model makes use of."""
+"""What the dial chooses: a vocabulary as large as the text supports and the model makes use of, shape, rates and rows."""
 
 import itertools
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from noria.model import Shape
+from noria.model import Shape, make_config
+from noria.testing.tiny_text import shards_of
 from noria.train import pretrain_plan
-from noria.train.dial import WIDTHS, body_for, body_of, shape_of, vocab_size_for
+from noria.train.dial import WIDTHS, body_for, body_of, choose_shape, shape_of, vocab_size_for
 from noria.train.pretrain_config import PretrainConfig
-from noria.train.pretrain_plan import FIRST_VOCAB, LEAST_VOCAB, MAX_VOCAB, derived_vocab_size
+from noria.train.pretrain_plan import FIRST_VOCAB, LEAST_VOCAB, MAX_VOCAB, PretrainPlan, Speed, derived_vocab_size, plan_run
+from noria.train.processes import Processes
 
 LARGE = 1e12
 """Bytes of a corpus that supports any vocabulary."""
@@ -65,3 +70,35 @@ def test_a_script_of_many_characters_needs_more_tokens() -> None:
     assert derived(minutes=2, sample=seldom) == LEAST_VOCAB
     assert derived(minutes=2, sample=common, num_bytes=600 * 1024) == 1024
     assert derived(minutes=2, sample="") == LEAST_VOCAB
+
+
+def test_the_fewer_tokens_are_predicted_the_smaller_the_model() -> None:
+    def chosen(predicted: float) -> int:
+        speed = lambda shape: 1e10 / body_of(shape)  # noqa: E731
+        return choose_shape(3600, 1e9, 128, lambda shape: 1000 * shape.width + body_of(shape), speed, 9e11, predicted)[0].shape.width
+
+    widths = [chosen(predicted) for predicted in (1.0, 0.3, 0.01)]
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] > widths[-1]
+
+
+def planned(tmp_path: Path, **settings: Any) -> PretrainPlan:
+    """What is planned for a hundred thousand tokens where every shape is trained with as many operations a second."""
+    folder = tmp_path / str(len(list(tmp_path.iterdir())))
+    folder.mkdir()
+    split = shards_of(folder, [list(range(1000)) for _ in range(100)]).train
+    config = PretrainConfig.model_validate(settings)
+    made = partial(make_config, "bert" if config.objective == "mlm-nsp" else "llama", vocab_size=1000, special={})
+    speed = lambda plan, _compiled: Speed(1e10 / plan.num_parameters, plan.batch_tokens)  # noqa: E731
+    return plan_run(folder, config, split, 60 * settings["minutes"], made, speed, torch.float32, Processes())
+
+
+def test_an_encoder_has_short_rows_and_a_quarter_of_the_rate_for_its_embeddings(tmp_path: Path) -> None:
+    decoder, encoder = (planned(tmp_path, minutes=10, width=256, objective=objective) for objective in ("clm", "mlm-nsp"))
+    assert (decoder.context, encoder.context) == (512, 128)
+    assert decoder.learning_rate == decoder.muon_rate == encoder.muon_rate == 4 * encoder.learning_rate
+    wide = planned(tmp_path, minutes=10, width=1024, objective="mlm-nsp", context=512)
+    assert (wide.context, wide.learning_rate, wide.muon_rate) == (512, encoder.learning_rate / 2, encoder.muon_rate / 2)
+    given = planned(tmp_path, minutes=10, width=256, objective="mlm-nsp", learning_rate=0.01)
+    assert (given.learning_rate, given.muon_rate) == (0.01, 0.01)
+    assert planned(tmp_path, minutes=10, width=256, muon_rate=0.02).muon_rate == 0.02
