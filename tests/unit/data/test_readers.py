@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noria.data import Document, open_corpus, split_of
-from noria.data.corpus import EVALUATION, passed_over_sentences
 from noria.data.documents import Unread
 from noria.data.parse import MAX_FILE_BYTES
 from noria.data.parser import Parser
@@ -452,27 +451,6 @@ def test_the_name_of_a_file_says_its_split() -> None:
     assert {name for name in held_out if split(f"a/{name}") != "validation"} == set()
     others = ("training.txt", "devil.txt", "dev.md", "valid.html", "validation.pdf", "train-00000-of-00002.parquet", "value.txt")
     assert {name for name in others if split(f"a/{name}") != "train"} == set()
-
-
-def test_what_models_are_measured_with_is_passed_over(tmp_path: Path) -> None:
-    for name in ("test.jsonl", "test-00000-of-00001.jsonl.gz", "eval.txt", "train.jsonl", "test.md", "testing.txt"):
-        (tmp_path / name).write_bytes(b"")
-    corpus = open_corpus([tmp_path])
-    assert [path.name for path in corpus.files] == ["test.md", "testing.txt", "train.jsonl"]
-    assert corpus.passed_over == {EVALUATION: 3}
-    [told] = passed_over_sentences(corpus.passed_over)
-    assert told.startswith("Passed over: 3 files named `test` or `eval`. What models are measured with is not trained on;")
-    with pytest.raises(DataError, match=r"No text in .* \(passed over: 1 of those named `test` or `eval`\)"):
-        open_corpus([tmp_path / "test.jsonl"])
-
-
-def test_kinds_that_are_not_read_are_told_in_one_sentence() -> None:
-    assert passed_over_sentences({}) == []
-    assert passed_over_sentences({".png": 1}) == ["Passed over, for they are of kinds that are not read: 1 file (1 of .png)."]
-    many = {f".{number}": number for number in range(1, 8)} | {".js": 1200, EVALUATION: 1}
-    evaluation, others = passed_over_sentences(many)
-    assert evaluation.startswith("Passed over: 1 file named `test` or `eval`.")
-    assert others.endswith("are not read: 1,228 files (1,200 of .js, 7 of .7, 6 of .6, 5 of .5, 4 of .4 and 3 more kinds).")
 
 
 @pytest.mark.skipif(find_spec("pyarrow") is not None, reason="pyarrow is there")
