@@ -49,6 +49,12 @@ class Rows:
     mask: torch.Tensor | None = None
 
 
+def mask_of(sees: torch.Tensor) -> torch.Tensor:
+    """What is added to the scores where a token `sees` another (0) or not (-inf), in the precision of the products, as scores have it."""
+    kind = torch.get_autocast_dtype(sees.device.type) if torch.is_autocast_enabled(sees.device.type) else torch.float32
+    return torch.zeros(sees.shape, dtype=kind, device=sees.device).masked_fill_(~sees, float("-inf"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """Sequences packed into one row, with the predictions asked of them.

@@ -10,7 +10,7 @@ import torch
 
 from noria.data import ShardSplit
 from noria.errors import DataError
-from noria.train.attention import Rows
+from noria.train.attention import Rows, mask_of
 from noria.train.blocks import Block, BlockSteps, in_order
 from noria.train.objective import Loss
 from noria.train.output import summed_loss
@@ -65,5 +65,4 @@ def layout(tokens: torch.Tensor, document_id: int) -> tuple[Rows, torch.Tensor]:
     if not begins[:, 1:].any():
         return Rows(tokens.shape[1]), positions
     sees = (time[:, None] >= time) & (starts[:, :, None] == starts[:, None, :])
-    kind = torch.get_autocast_dtype(tokens.device.type) if torch.is_autocast_enabled(tokens.device.type) else torch.float32
-    return Rows(tokens.shape[1], torch.zeros(sees.shape, dtype=kind, device=tokens.device).masked_fill_(~sees, float("-inf"))), positions
+    return Rows(tokens.shape[1], mask_of(sees)), positions

@@ -1,9 +1,10 @@
 """Layers as compiled functions: what is computed element by element takes one pass over memory instead of many.
 
-Around attention a layer is two functions: norm, projections and rotation before it; output, residuals and feed-forward after it. Each is compiled
-once (`torch.compile`, which needs a C++ compiler) and called by every layer, for the weights are its arguments; matrices may have adapters beside
-them (Hu et al. 2021). Where rows are short, attention is part of one function with them: its products are small, and copies between kernels would
-cost more. Only steps of training run compiled; a model that is validated or generates computes as transformers wrote it.
+Around attention a layer is two functions: what computes queries, keys and values, and what makes the layer's output of what attention has seen. Each
+is compiled once (`torch.compile`, which needs a C++ compiler) and called by every layer, for the weights are its arguments; matrices may have
+adapters beside them (Hu et al. 2021). Where rows are short and all of one length, attention is part of one function with them: its products are
+small, and copies between kernels would cost more. Only steps of training run compiled; a model that is validated or generates computes as
+transformers wrote it.
 
 What was compiled is kept in `NORIA_HOME/compiled` for later runs.
 """
@@ -27,6 +28,7 @@ from torch._dynamo import config as dynamo
 from torch._dynamo.decorators import maybe_mark_dynamic
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
+from transformers.pytorch_utils import Conv1D
 
 from noria.config import home_dir
 from noria.train.attention import Rows, packed_attention
@@ -39,7 +41,7 @@ Product = tuple[Any, Any, Any, Any]
 """A linear layer: its matrix (out, in), its bias, and its adapter's matrices A (rank, in) and B (out, rank); None for what it has not."""
 
 MINUTES_TO_COMPILE = 15
-"""Of pre-training: compiling takes half a minute to a minute for each shape that is timed, and gives back a quarter of the time."""
+"""Of pre-training: compiling takes half a minute to a minute, and gives back a quarter of the time."""
 MINUTES_TO_COMPILE_ONCE = 2
 """Of tuning, where it takes ten seconds for all lengths together, and gives back a sixth of the time."""
 SHORT_ROW = 128
@@ -135,7 +137,7 @@ class _Compiled:
             rotation, segments = named.get("position_embeddings"), named.get("segments")
             kept = draws(hidden_states, self.dropout), draws(hidden_states, self.dropout)
             if isinstance(segments, Rows) and segments.length <= SHORT_ROW and not self.of_any_length:
-                mask = segments.mask if segments.mask is not None else _seen(segments.length, attention.is_causal, hidden_states.device)
+                mask = segments.mask if segments.mask is not None else _mask(segments.length, attention.is_causal, hidden_states.device)
                 return self.whole(hidden_states, rotation, mask, kept, first, second)
             if self.of_any_length and torch.is_grad_enabled() and not hidden_states.requires_grad:  # of the first layer: not compiled for it alone
                 hidden_states = hidden_states.detach().requires_grad_()
@@ -169,7 +171,7 @@ def _attended(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask:
 
 
 @cache
-def _seen(length: int, causal: bool, device: torch.device) -> torch.Tensor:
+def _mask(length: int, causal: bool, device: torch.device) -> torch.Tensor:
     return torch.full((1, length, length), float("-inf") if causal else 0.0, device=device).triu(1)
 
 
@@ -289,6 +291,7 @@ def _gpt2(layers: Sequence[Any], dtype: torch.dtype, dropout: float) -> _Form | 
 def _is_gpt2(layer: Any) -> bool:
     own = layer.attn.config
     usual = not (own.scale_attn_by_inverse_layer_idx or own.reorder_and_upcast_attn or own.add_cross_attention or own.attn_pdrop or own.resid_pdrop)
+    usual = usual and all(type(one) is Conv1D for one in (layer.attn.c_attn, layer.attn.c_proj, layer.mlp.c_fc, layer.mlp.c_proj))
     return usual and type(layer.mlp.act).__name__ in ("NewGELUActivation", "GELUTanh", "PytorchGELUTanh")
 
 
@@ -325,8 +328,10 @@ def _bert(layers: Sequence[Any], dtype: torch.dtype, dropout: float) -> _Form | 
 
 
 def _is_bert(layer: Any) -> bool:
-    shares = (layer.attention.self.dropout.p, layer.attention.output.dropout.p, layer.output.dropout.p)
-    return not any(shares) and not layer.add_cross_attention and type(layer.intermediate.intermediate_act_fn).__name__ in ("GELUActivation", "GELU")
+    own, behind, inner = layer.attention.self, layer.attention.output, layer.intermediate
+    plain = all(type(one) is torch.nn.Linear for one in (own.query, own.key, own.value, behind.dense, inner.dense, layer.output.dense))
+    left_out = own.dropout.p or behind.dropout.p or layer.output.dropout.p
+    return plain and not left_out and not layer.add_cross_attention and type(inner.intermediate_act_fn).__name__ in ("GELUActivation", "GELU")
 
 
 _FORMS: dict[str, Callable[[Sequence[Any], torch.dtype, float], _Form | None]] = {

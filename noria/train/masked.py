@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from noria.data import ShardSplit
 from noria.errors import DataError
-from noria.train.attention import Rows, Segment
+from noria.train.attention import Rows, Segment, mask_of
 from noria.train.objective import Loss
 from noria.train.passages import Passages, check_held_out
 from noria.train.run import MicroBatch, Step
@@ -27,8 +27,8 @@ FOLLOWS, RANDOM = 0, 1
 """Labels of a row, as in transformers' `next_sentence_label`."""
 MASKED, OTHER = 0.8, 0.1
 """Shares of the chosen tokens that become the mask, and another token."""
-PADDED = 0.8
-"""Share of full rows from which on it is faster to fill them up and attend to all at once than to attend to one after the other."""
+FULL_ENOUGH = 0.8
+"""Share of the places that tokens take from which on it is faster to fill rows up and attend to all at once than to one after the other."""
 MAX_DRAWS = 8
 """Passages that are looked at for a second part that is long enough."""
 
@@ -89,7 +89,7 @@ class Masked:
         return MaskedSteps(self, split)
 
     def score(self, model: Any, split: ShardSplit, max_tokens: int) -> dict[str, float]:
-        """Mean loss on a split with masks that are always the same, and how often the likeliest token and label are right."""
+        """Mean loss of a model that does not train on a split with masks that are always the same, and how often the likeliest are right."""
         steps = MaskedSteps(self, split, at_least=1)
         totals: dict[str, float] = {}
         for rows in steps.once(max_tokens):
@@ -115,7 +115,7 @@ class Masked:
             read["token_type_ids"] = as_tensor(rows.kinds)
         attended: Sequence[Segment] | Rows = rows.segments
         begins, chosen = as_tensor([segment.start for segment in rows.segments]), as_tensor(rows.chosen)
-        if len(rows.token_ids) >= PADDED * len(rows.segments) * self.context:
+        if len(rows.token_ids) >= FULL_ENOUGH * len(rows.segments) * self.context:
             place, attended = _padded(as_tensor([segment.end - segment.start for segment in rows.segments]), self.context)
             size = self.context * len(rows.segments)
             read = {name: values.new_zeros(size).index_copy_(0, place, values) for name, values in read.items()}
@@ -124,15 +124,13 @@ class Masked:
         logits = _token_logits(model, hidden[chosen]).float()
         targets = as_tensor(rows.targets)
         mlm = functional.cross_entropy(logits, targets, reduction="sum")
-        metrics = {"mlm": mlm.item()}
-        if not model.training:
-            metrics["mlm_right"] = float((logits.argmax(-1) == targets).sum())
+        metrics = {} if model.training else {"mlm": mlm.item(), "mlm_right": _num_right(logits, targets)}
         if not rows.labels:
             return Loss(total=mlm, metrics=metrics)
         choices = model.cls.seq_relationship(model.bert.pooler(hidden[begins][:, None])).float()
         labels = as_tensor(rows.labels)
         sentence = functional.cross_entropy(choices, labels, reduction="sum")
-        metrics |= {"sentence": sentence.item(), "sentence_right": float((choices.argmax(-1) == labels).sum())}
+        metrics |= {} if model.training else {"sentence": sentence.item(), "sentence_right": _num_right(choices, labels)}
         return Loss(total=mlm + rows.label_weight * sentence, metrics=metrics)
 
 
@@ -239,8 +237,11 @@ def part_near(tokens: NDArray[np.int64], rng: np.random.Generator, sentence_ends
 def _padded(lengths: torch.Tensor, length: int) -> tuple[torch.Tensor, Rows]:
     """Where the tokens of rows behind one another stand once each row is filled up to one length, and how these attend: to what is a row's own."""
     own = torch.arange(length, device=lengths.device) < lengths[:, None]
-    unseen = torch.zeros(own.shape, device=lengths.device).masked_fill_(~own, float("-inf"))
-    return own.flatten().nonzero()[:, 0], Rows(length, unseen[:, None].expand(-1, length, -1))
+    return own.flatten().nonzero()[:, 0], Rows(length, mask_of(own[:, None].expand(-1, length, -1)))
+
+
+def _num_right(logits: torch.Tensor, targets: torch.Tensor) -> float:
+    return float((logits.argmax(-1) == targets).sum())
 
 
 def _token_logits(model: Any, hidden: torch.Tensor) -> torch.Tensor:

@@ -38,7 +38,7 @@ from noria.train.dropout import use_dropout
 from noria.train.memory import give_back_freed_memory, keep_freed_memory
 from noria.train.optimizers import adamw, layer_matrices, muon_and_adamw
 from noria.train.pretrain_config import PretrainConfig
-from noria.train.pretrain_objective import PretrainObjective, check_tokens, make_objective, sentence_weight
+from noria.train.pretrain_objective import PretrainObjective, check_tokens, freeze_unused, make_objective, sentence_weight
 from noria.train.pretrain_plan import DEFAULT_MINUTES, FIRST_VOCAB, PretrainPlan, Speed, derived_vocab_size, plan_run
 from noria.train.processes import Processes, join_processes, training_device
 from noria.train.products import use_lean_products, use_own_products
@@ -332,11 +332,14 @@ def prepare_model(model: Any, config: PretrainConfig) -> torch.dtype:
     """Give a new model the attention, products and dropout that it is trained with; returns the precision of its products."""
     if not model.config.is_encoder_decoder:
         use_packed_attention(model)
+    freeze_unused(model, config)
     dtype = dtype_of(config.precision, training_device())
     use_lean_products(model, dtype, config.checkpoint_activations)
     use_dropout(model, config.dropout)
-    if compiles(config.compile, config.minutes):
-        use_compiled_layers(model, dtype, config.dropout, of_any_length=config.objective == "mlm-nsp")  # whose rows are passages
+    passages = config.objective == "mlm-nsp"  # of many lengths
+    compiled = compiles(config.compile, config.minutes) and use_compiled_layers(model, dtype, config.dropout, of_any_length=passages)
+    if config.compile and not compiled:
+        raise ConfigError(f"Layers of a {model.config.model_type!r} have no compiled form. Leave `compile` out.")
     if config.checkpoint_activations:
         model.activation_checkpointing_enable({"use_reentrant": False})
     return dtype

@@ -32,7 +32,7 @@ class PretrainConfig(Section):
     heads: int | None = Field(default=None, ge=1)
     """Attention heads; beside `width` or `layers`."""
     context: int | None = Field(default=None, ge=8)
-    """Tokens of a block: the longest text that the model is trained to read."""
+    """Tokens of a block: the longest text that the model is trained to read. None: 512, of an encoder 128, or less where documents are short."""
     batch_tokens: int | None = Field(default=None, ge=16)
     """Tokens of one optimizer step."""
     micro_batch_tokens: int = Field(default=4096, ge=16)
@@ -44,7 +44,7 @@ class PretrainConfig(Section):
     learning_rate: float | None = Field(default=None, gt=0, le=1)
     """Peak rate of AdamW; derived from the width when left out."""
     muon_rate: float | None = Field(default=None, gt=0, le=1)
-    """Peak rate of Muon, whose updates are scaled to AdamW's; derived when left out."""
+    """Peak rate of Muon, whose updates are scaled to AdamW's; when left out, AdamW's, four times as much where masks are filled."""
     beta2: float = Field(default=0.95, gt=0, lt=1)
     """Memory of AdamW's second moment."""
     weight_decay: float = Field(default=0.1, ge=0)
@@ -58,7 +58,7 @@ class PretrainConfig(Section):
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradients with a larger norm are scaled down to it."""
     mask_rate: float = Field(default=0.3, gt=0, lt=1)
-    """Share of the tokens that mlm-nsp predicts: BERT's was 0.15, from twice as many small models learn faster."""
+    """Share of the tokens that mlm-nsp predicts; BERT's was 0.15, ModernBERT's is 0.3."""
     sentence_weight: float | None = Field(default=None, ge=0)
     """Weight of next-sentence prediction beside a masked token (lambda); None: 1 for bert, 0 for modernbert."""
     noise: float = Field(default=0.15, gt=0, lt=1)

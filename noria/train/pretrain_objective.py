@@ -73,6 +73,13 @@ def sentence_weight(config: PretrainConfig) -> float:
     return config.sentence_weight if config.sentence_weight is not None else 0.0 if modern else 1.0
 
 
+def freeze_unused(model: Any, config: PretrainConfig) -> None:
+    """Leave a head that the objective does not use as it is: without a gradient it would decay in several processes, and in one not."""
+    if model.config.model_type == "bert" and not sentence_weight(config):
+        for module in (model.bert.pooler, model.cls.seq_relationship):
+            module.requires_grad_(False)
+
+
 def _encoder_ids(tokenizer: Tokenizer) -> EncoderIds:
     ends = [tokenizer.encode(mark) for mark in SENTENCE_ENDS]
     return EncoderIds(

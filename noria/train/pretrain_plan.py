@@ -142,11 +142,9 @@ def derived_vocab_size(
         shape = _given_shape(config, 1)
     elif config.size is not None:
         shape = nearest_shape(config.size, 1, body_of)
-    elif config.minutes is not None:
-        peak = matmul_peak(precision, training_device()) * num_processes
-        shape = nearest_shape(round(body_for(config.minutes * 60, peak)), 1, body_of)
     else:
-        return by_text
+        peak = matmul_peak(precision, training_device()) * num_processes
+        shape = nearest_shape(round(body_for((config.minutes or DEFAULT_MINUTES) * 60, peak)), 1, body_of)
     by_model = vocab_size_for(shape, _predicted_share(config))
     by_characters = power_of_two(2 * _num_common_characters(sample()))
     return min(by_text, max(LEAST_VOCAB, by_characters, by_model))
@@ -249,8 +247,8 @@ def _operations_per_token(config: PretrainConfig, num_parameters: int, shape: Sh
 
 
 def _plan(config: PretrainConfig, shape: Shape, count: int, batch_tokens: int, steps: int) -> PretrainPlan:
-    usual = BASE_RATE * math.sqrt(RATE_AT_WIDTH / shape.width)
-    rate = config.learning_rate or usual * (ADAMW_SHARE_OF_MASKS if config.objective == "mlm-nsp" else 1)
+    share = ADAMW_SHARE_OF_MASKS if config.objective == "mlm-nsp" else 1.0
+    rate = config.learning_rate or BASE_RATE * math.sqrt(RATE_AT_WIDTH / shape.width) * share
     return PretrainPlan(
         width=shape.width,
         layers=shape.num_layers,
@@ -259,7 +257,7 @@ def _plan(config: PretrainConfig, shape: Shape, count: int, batch_tokens: int, s
         batch_tokens=batch_tokens,
         num_steps=steps,
         learning_rate=rate,
-        muon_rate=config.muon_rate or config.learning_rate or usual,
+        muon_rate=config.muon_rate or rate / share,
         num_parameters=count,
     )
 

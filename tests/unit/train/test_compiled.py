@@ -13,7 +13,7 @@ from transformers import BertConfig, BertForPreTraining, GPT2Config, GPT2LMHeadM
 from noria.testing.tiny_training import tiny_model
 from noria.train import compiled as module
 from noria.train.adapters import base_of
-from noria.train.attention import Rows, Segment, use_packed_attention
+from noria.train.attention import Rows, Segment, mask_of, use_packed_attention
 from noria.train.compiled import can_compile, compiles, use_compiled_layers
 from noria.train.dropout import use_dropout
 from noria.train.output import summed_loss
@@ -60,8 +60,9 @@ def two_documents() -> Rows:
 SEGMENTS = {"rows": Rows(10), "documents": two_documents(), "prefix": [Segment(0, 8), Segment(8, 12, (0, 8)), Segment(12, 20, (0, 8))]}
 
 
-def test_layers_that_are_to_be_computed_again_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, times = tiny_model(), []
+@pytest.mark.parametrize("made", [tiny_model, tiny_bert])
+def test_layers_that_are_to_be_computed_again_are(monkeypatch: pytest.MonkeyPatch, made: Callable[[], Any]) -> None:
+    model, times = made(), []
     use_packed_attention(model)
     _, expected = hidden_and_gradients(copy.deepcopy(model))
     assert use_compiled_layers(model, torch.float32, 0.0)
@@ -85,6 +86,33 @@ def test_layers_compute_the_same(made: Callable[[], Any], segments: str) -> None
     assert set(gradients) == set(expected_gradients)
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, expected_gradients[name], atol=1e-4, rtol=1e-4)
+
+
+def filled_up(count: int) -> Rows:
+    """Rows of ten places, of which the tokens of the first take seven."""
+    own = torch.ones(count, 10, 10, dtype=torch.bool)
+    own[0, :, 7:] = False
+    return Rows(10, mask_of(own))
+
+
+def test_an_encoder_computes_in_bf16_what_it_computed() -> None:
+    """What is compiled is no further from float32 than what transformers computes in bf16."""
+    compiled, plain = tiny_bert(), tiny_bert()
+    for one in (compiled, plain):
+        use_packed_attention(one)
+    exact, exact_gradients = hidden_and_gradients(plain, filled_up(2))
+    exact_gradients = {name: gradient.clone() for name, gradient in exact_gradients.items()}
+    assert use_compiled_layers(compiled, torch.bfloat16, of_any_length=True)
+    errors = []
+    with torch.autocast("cpu", torch.bfloat16):
+        rows = filled_up(2)
+        for one in (plain, compiled):
+            hidden, gradients = hidden_and_gradients(one, rows)
+            assert hidden.dtype == torch.float32
+            off = sum(float((gradients[name] - gradient).square().sum()) for name, gradient in exact_gradients.items())
+            errors.append((float((hidden - exact).norm()), off**0.5))
+    for theirs, ours in zip(*errors, strict=True):
+        assert 0 < ours < 1.3 * theirs
 
 
 def adapted(model: Any, seed: int = 0, **settings: Any) -> Any:
@@ -129,8 +157,8 @@ def test_rows_of_any_length_compute_the_same_and_are_compiled_once(kind: str) ->
     assert use_compiled_layers(base_of(model), torch.float32, of_any_length=True)
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    for length in (20, 13, 7, 16):
-        segments = [Segment(0, 5), Segment(5, length)]
+    for length in (20, 13, 7, 16, 30, 20):
+        segments = [Segment(0, 5), Segment(5, length)] if length % 10 else filled_up(length // 10)
         expected, expected_gradients = hidden_and_gradients(base_of(plain), segments, length)
         hidden, gradients = hidden_and_gradients(base_of(model), segments, length)
         torch.testing.assert_close(hidden, expected, atol=1e-5, rtol=1e-5)
@@ -168,15 +196,18 @@ def test_a_base_that_leaves_out_attention_is_not_compiled() -> None:
     assert not use_compiled_layers(encoder, torch.float32)
 
 
-def test_dropout_reaches_compiled_layers_by_the_seed() -> None:
+@pytest.mark.parametrize(
+    ("made", "weight"), [(tiny_model, "model.layers.0.self_attn.q_proj.weight"), (tiny_bert, "bert.encoder.layer.0.attention.self.query.weight")]
+)
+def test_dropout_reaches_compiled_layers_by_the_seed(made: Callable[[], Any], weight: str) -> None:
     found = []
     for share, seed in ((0.5, 1), (0.5, 1), (0.5, 2), (0.0, 1)):
-        model: Any = tiny_model()
+        model: Any = made()
         use_packed_attention(model)
         assert use_compiled_layers(model, torch.float32, share)
         torch.manual_seed(seed)
         hidden, gradients = hidden_and_gradients(model)
-        found.append((hidden, gradients["model.layers.0.self_attn.q_proj.weight"]))
+        found.append((hidden, gradients[weight]))
     first, again, other, without = found
     assert all(torch.equal(*pair) for pair in zip(first, again, strict=True))
     for another in (other, without):

@@ -55,7 +55,8 @@ def test_time_size_and_shape_each_bound_the_vocabulary() -> None:
     assert derived(minutes=2) == LEAST_VOCAB
     assert LEAST_VOCAB < derived(size=60_000_000) == derived(width=640, layers=10) < MAX_VOCAB
     assert derived(minutes=2, num_processes=10_000) > LEAST_VOCAB
-    assert derived(size=10**12) == derived(steps=100) == MAX_VOCAB
+    assert derived(size=10**12) == MAX_VOCAB
+    assert derived(steps=100) == derived(minutes=60) < MAX_VOCAB
 
 
 def test_text_bounds_it_too() -> None:
@@ -100,5 +101,10 @@ def test_an_encoder_has_short_rows_and_a_quarter_of_the_rate_for_its_embeddings(
     wide = planned(tmp_path, minutes=10, width=1024, objective="mlm-nsp", context=512)
     assert (wide.context, wide.learning_rate, wide.muon_rate) == (512, encoder.learning_rate / 2, encoder.muon_rate / 2)
     given = planned(tmp_path, minutes=10, width=256, objective="mlm-nsp", learning_rate=0.01)
-    assert (given.learning_rate, given.muon_rate) == (0.01, 0.01)
+    assert (given.learning_rate, given.muon_rate) == (0.01, 0.04)
     assert planned(tmp_path, minutes=10, width=256, muon_rate=0.02).muon_rate == 0.02
+
+
+def test_the_shape_of_an_encoder_goes_by_what_it_predicts(tmp_path: Path) -> None:
+    many, few = (planned(tmp_path, minutes=600, objective="mlm-nsp", mask_rate=rate) for rate in (0.9, 0.01))
+    assert many.width > few.width
