@@ -25,6 +25,7 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from noria.model import new_model
+from noria.model.precision import products_in
 
 PACKAGES = (
     "apache2-doc", "debian-faq", "debian-handbook", "debian-policy", "debian-reference-en", "developers-reference", "gimp-help-en", "git-doc",
@@ -100,7 +101,8 @@ class Tuner:
                 part = order[at : at + BATCH]
                 for group in optimizer.param_groups:
                     group["lr"] = rate * min(1, (step + 1) / (0.1 * steps)) * (1 - step / steps)
-                logits = model(**self.inputs([text for text, _ in part])).logits
+                with products_in(None, model.device):
+                    logits = model(**self.inputs([text for text, _ in part])).logits.float()
                 functional.cross_entropy(logits, torch.tensor([self.labels.index(label) for _, label in part])).backward()
                 optimizer.step()
                 optimizer.zero_grad()
@@ -112,7 +114,8 @@ class Tuner:
         right = 0
         for at in range(0, len(rows), 256):
             part = rows[at : at + 256]
-            found = model(**self.inputs([text for text, _ in part])).logits.argmax(-1)
+            with products_in(None, model.device):
+                found = model(**self.inputs([text for text, _ in part])).logits.argmax(-1)
             right += sum(self.labels[i] == label for i, (_, label) in zip(found.tolist(), part, strict=True))
         return right / len(rows)
 
