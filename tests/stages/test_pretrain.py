@@ -134,6 +134,7 @@ class Killed(BaseException):
     pass
 
 
+@pytest.mark.filterwarnings("ignore")  # of what torch compiles with
 @pytest.mark.parametrize(
     "settings", [{}, {"objective": "mlm-nsp", "architecture": "bert", "tokenizer": "bpe", "vocab_size": 300, "compile": can_compile()}]
 )
