@@ -54,7 +54,7 @@ def two_documents() -> Rows:
     """Two rows of ten tokens; in the second a document begins at its fourth."""
     sees = torch.ones(2, 10, 10, dtype=torch.bool).tril()
     sees[1, 3:, :3] = False
-    return Rows(10, torch.zeros(sees.shape).masked_fill_(~sees, float("-inf")))
+    return Rows(10, mask_of(sees))
 
 
 SEGMENTS = {"rows": Rows(10), "documents": two_documents(), "prefix": [Segment(0, 8), Segment(8, 12, (0, 8)), Segment(12, 20, (0, 8))]}
