@@ -75,14 +75,14 @@ _GIVEN = "文明建国志强秀英桂兰玉梅海燕春生伟光宏达立新家�
 
 
 def english(rng: random.Random, num_sentences: int = 14) -> str:
-    """A text in English, a few sentences a paragraph; no dozen words of it without a name or a number."""
+    """A text in English, a few sentences a paragraph; no thirteen words of it without a name."""
 
     def name() -> str:
-        return "".join(rng.choices(_SYLLABLES, k=rng.randint(2, 3))).capitalize()
+        return "".join(rng.choices(_SYLLABLES, k=rng.randint(3, 4))).capitalize()
 
     def sentence() -> str:
         core = f"{rng.choice(_WHO)} of {name()} {rng.choice(_DID)} the {rng.choice(_WHAT)} from {name()}"
-        when = f"{rng.choice(_WHEN)} in {rng.randint(1000, 1999)}"
+        when = f"{rng.choice(_WHEN)} in {name()} in {rng.randint(1000, 1999)}"
         first = f"{when}, {core}" if rng.random() < 0.4 else f"{core} {when}"
         text = f"{first}, {rng.choice(_WHY).format(name())}" if rng.random() < 0.7 else f"{first} with {rng.randint(2, 900)} others from {name()}"
         return text[0].upper() + text[1:] + "."
@@ -91,7 +91,7 @@ def english(rng: random.Random, num_sentences: int = 14) -> str:
 
 
 def chinese(rng: random.Random, num_sentences: int = 14) -> str:
-    """A text in Chinese, a few sentences a paragraph; no twenty characters of it without a name or a number."""
+    """A text in Chinese, a few sentences a paragraph; no twenty characters of it without a part of a name."""
 
     def name() -> str:
         return rng.choice(_SURNAMES) + "".join(rng.choices(_GIVEN, k=2))
@@ -99,7 +99,7 @@ def chinese(rng: random.Random, num_sentences: int = 14) -> str:
     def sentence() -> str:
         core = f"{rng.choice(_WHO_ZH)}{name()}{rng.choice(_DID_ZH)}{name()}的{rng.choice(_WHAT_ZH)}"
         end = rng.choice(_WHY_ZH).format(name()) if rng.random() < 0.7 else f"一共有{rng.randint(2, 900)}件是{name()}送来的"
-        return f"{rng.randint(1000, 1999)}年，{rng.choice(_WHEN_ZH)}，{core}，{end}。"
+        return f"{rng.randint(1000, 1999)}年，{rng.choice(_WHEN_ZH)}，{name()}同{core}，{end}。"
 
     return _paragraphs([sentence() for _ in range(num_sentences)], rng, "")
 
