@@ -25,9 +25,10 @@ READ_POWER = 0.6
 WIDTHS = (48, 64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 576, 640, 768, 896, 1024, 1280, 1536, 2048)
 EXPECTED_SHARE = 0.3
 """Share of the peak that training is expected to reach before it has been timed."""
-STEPS = 5000
-"""Optimizer steps that a run is planned to have, where its batch may still be chosen."""
-MIN_BATCH_TOKENS, MAX_BATCH_TOKENS = 512, 1 << 18
+STEPS, LEAST_STEPS = 5000, 500
+"""Optimizer steps that a long run is planned to have, and the fewest that a short one has before its batch becomes smaller than usual."""
+MIN_BATCH_TOKENS, USUAL_BATCH_TOKENS, MAX_BATCH_TOKENS = 512, 4096, 1 << 18
+"""Muon's own work is that of learning from some four tokens for each unit of the width, however many a step has: a small batch is dear."""
 
 
 def shape_of(width: int, context: int) -> Shape:
@@ -76,7 +77,8 @@ def predicted_loss(num_parameters: float, num_tokens: float, unique_tokens: floa
 
 def batch_for(num_tokens: float, context: int) -> int:
     """Tokens of a step: a power of two, and whole blocks."""
-    return max(context, min(max(power_of_two(num_tokens / STEPS), MIN_BATCH_TOKENS), MAX_BATCH_TOKENS) // context * context)
+    wanted = max(num_tokens / STEPS, min(num_tokens / LEAST_STEPS, USUAL_BATCH_TOKENS))
+    return max(context, min(max(power_of_two(wanted), MIN_BATCH_TOKENS), MAX_BATCH_TOKENS) // context * context)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import torch
 from noria.model import Shape, make_config
 from noria.testing.tiny_text import shards_of
 from noria.train import pretrain_plan
-from noria.train.dial import WIDTHS, body_for, body_of, choose_shape, shape_of, vocab_size_for
+from noria.train.dial import LEAST_STEPS, WIDTHS, batch_for, body_for, body_of, choose_shape, shape_of, vocab_size_for
 from noria.train.pretrain_config import PretrainConfig
 from noria.train.pretrain_plan import FIRST_VOCAB, LEAST_VOCAB, MAX_VOCAB, PretrainPlan, Speed, derived_vocab_size, plan_run
 from noria.train.processes import Processes
@@ -71,6 +71,13 @@ def test_a_script_of_many_characters_needs_more_tokens() -> None:
     assert derived(minutes=2, sample=seldom) == LEAST_VOCAB
     assert derived(minutes=2, sample=common, num_bytes=600 * 1024) == 1024
     assert derived(minutes=2, sample="") == LEAST_VOCAB
+
+
+def test_a_step_is_large_enough_for_its_optimizer_and_a_run_has_hundreds_of_them() -> None:
+    assert [batch_for(tokens, 512) for tokens in (1e4, 1e6, 4e6, 2e7, 1e8, 1e12)] == [512, 2048, 4096, 4096, 16_384, 1 << 18]
+    assert batch_for(1e4, 1024) == 1024
+    for tokens in (3e5, 2e6, 1e7):
+        assert tokens / batch_for(tokens, 256) > LEAST_STEPS / 2
 
 
 def test_the_fewer_tokens_are_predicted_the_smaller_the_model() -> None:
