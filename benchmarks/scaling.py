@@ -5,7 +5,8 @@
 The dial's run comes first; then three other widths from its own list (two steps apart: two smaller and one larger, where there are such) with the
 same tokenizer and minutes.
 A parabola in the logarithm of the size is fitted through the losses (Hoffmann et al. 2022, approach 2): its lowest point is the size that
-the corpus and the machine would have wanted. Writes benchmarks/results/scaling.json.
+the corpus and the machine would have wanted. The recorded figures are of Debian's manuals, which `encoder.py --out DIR` cleans into DIR/corpus.
+Writes benchmarks/results/scaling.json.
 """
 
 import argparse
