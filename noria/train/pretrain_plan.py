@@ -17,6 +17,7 @@ from noria.model import Shape, num_parameters
 from noria.schema import Record
 from noria.train.dial import (
     MIN_BATCH_TOKENS,
+    USUAL_BATCH_TOKENS,
     batch_for,
     body_for,
     body_of,
@@ -177,7 +178,7 @@ def _new_plan(
     reasons: list[str] = []
 
     def trial(shape: Shape) -> float:
-        plan = _plan(config, shape, count(shape), config.batch_tokens or max(context, 4096 // context * context), 1)
+        plan = _plan(config, shape, count(shape), config.batch_tokens or max(context, USUAL_BATCH_TOKENS // context * context), 1)
         return speed(plan, False).tokens_per_second
 
     tokens_per_second: float | None = None
